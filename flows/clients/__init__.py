@@ -1,0 +1,1 @@
+"""The outside systems a job speaks to, each behind functions that take and return plain data."""

@@ -1,0 +1,128 @@
+"""The site's database over PostgREST: functions are called with `rpc`, one client a process.
+
+Reads and writes that matter are SQL functions. Errors come out as `flows.core.errors`, told apart by SQLSTATE or
+PostgREST code, never by message. Reads through PostgREST are cut at 1,000 rows without a word: page by key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from typing import Any
+
+import httpx
+from postgrest.exceptions import APIError
+from supabase import AsyncClient, AsyncClientOptions, Client, ClientOptions, acreate_client, create_client
+
+from flows.core.errors import Conflict, LeaseLost, PermanentError, SchedulerError, Unavailable
+from flows.core.lease import current_lease
+from flows.core.settings import settings
+
+TIMEOUT_SECONDS = 10
+PATIENCE_SECONDS = 900.0
+_SERVICE = "database"
+# Lost connections (08), shutdown (57P0x), too many connections (53), statement or lock time-outs, serialization,
+# deadlock; PGRST000-003 and 503: PostgREST has no connection to give.
+_TRANSIENT = ("08", "53", "57P", "57014", "55P03", "40001", "40P01", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
+
+CALL_ERRORS = (APIError, httpx.HTTPError, json.JSONDecodeError)  # what a failed call through supabase-py raises
+
+_client: AsyncClient | None = None
+_client_loop: asyncio.AbstractEventLoop | None = None
+
+
+async def client() -> AsyncClient:
+    """The process's database client; a new event loop (tests) gets a new one."""
+    global _client, _client_loop  # noqa: PLW0603  # the accessor is the one place that makes it
+    loop = asyncio.get_running_loop()
+    if _client is None or _client_loop is not loop:
+        _client = await acreate_client(
+            settings().supabase_url,
+            settings().supabase_service_key.get_secret_value(),
+            AsyncClientOptions(
+                auto_refresh_token=False,
+                persist_session=False,
+                postgrest_client_retry=False,
+                httpx_client=httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_connections=50)),
+            ),
+        )
+        _client_loop = loop
+    return _client
+
+
+async def close() -> None:
+    """Closes the client if there is one."""
+    global _client  # noqa: PLW0603
+    if _client is not None:
+        await _client.postgrest.aclose()
+        _client = None
+
+
+def make_sync_client() -> Client:
+    """A blocking client for a thread of its own: renewing a lease must not wait for an event loop."""
+    return create_client(
+        settings().supabase_url,
+        settings().supabase_service_key.get_secret_value(),
+        ClientOptions(
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,
+            postgrest_client_timeout=TIMEOUT_SECONDS,
+        ),
+    )
+
+
+async def rpc(function: str, **parameters: Any) -> Any:
+    """Calls an SQL function and returns its JSON. Parameters are named as in SQL, without their `p_`.
+
+    Raises Unavailable (try again), LeaseLost (SJ001), Conflict (SJ002) or PermanentError.
+    """
+    try:
+        answer = await (await client()).rpc(function, _named(parameters)).execute()
+    except CALL_ERRORS as error:
+        raise translate(function, error) from error
+    return answer.data
+
+
+async def patient_rpc(function: str, **parameters: Any) -> Any:
+    """`rpc` for runs: waits through an outage of up to 15 minutes, as long as the lease has not been taken away."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    delay = 0.5
+    while True:
+        try:
+            return await rpc(function, **parameters)
+        except Unavailable:
+            lease = current_lease()
+            if time.monotonic() > deadline or (lease is not None and lease.stopped.is_set()):
+                raise
+        await asyncio.sleep(delay * random.uniform(1.0, 1.5))  # noqa: S311  # jitter, not a secret
+        delay = min(delay * 2, 10.0)
+
+
+def sync_rpc(sync_client: Client, function: str, **parameters: Any) -> Any:
+    """`rpc` through a client of `make_sync_client`."""
+    try:
+        return sync_client.rpc(function, _named(parameters)).execute().data
+    except CALL_ERRORS as error:
+        raise translate(function, error) from error
+
+
+def _named(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {f"p_{name}": value for name, value in parameters.items()}
+
+
+def translate(what: str, error: Exception) -> SchedulerError:
+    """Our word for a failed call. Messages of the database stay out of it: they can quote row data."""
+    if not isinstance(error, APIError):
+        return Unavailable(f"the database cannot be reached ({what}: {type(error).__name__})", _SERVICE)
+    code = str(error.code or "")
+    if code == "SJ001":
+        return LeaseLost(error.message or "lease lost")
+    if code == "SJ002":
+        return Conflict(error.message or "conflict")
+    # In an outage an error can come with an empty code, or with the HTTP status of the gateway as its code.
+    if not code or code.startswith(_TRANSIENT) or code in ("429", "500", "502", "503", "504"):
+        return Unavailable(f"the database cannot answer now ({what}: {code or 'no code'})", _SERVICE)
+    return PermanentError(f"the database refused {what} with {code}")

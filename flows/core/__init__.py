@@ -1,0 +1,1 @@
+"""What every job stands on: words, errors, settings, the lease and the `@job` wrapper."""

@@ -1,0 +1,247 @@
+"""`@job`: turns the body of a job into a Prefect flow that keeps its row truthful.
+
+The wrapper finds or makes the row, takes the lease, beats, writes progress and the end; the body takes its parameters
+and returns a `JobResult`. A body that raises makes the job failed; one that is told to stop makes it cancelled.
+Prefect's state follows the row: Completed, Failed or Cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import platform
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from prefect import Flow, flow, get_run_logger
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Completed, Failed
+from pydantic import BaseModel
+
+from flows.core import lease as leases
+from flows.core import scheduled_jobs
+from flows.core.domain import Job, JobResult, JobStatus, JobType, Origin
+from flows.core.errors import LeaseLost, SchedulerError, TransientError
+from flows.core.heartbeat import Heartbeat
+from flows.core.redaction import redact
+
+P = TypeVar("P", bound=BaseModel)
+Body = Callable[[P], Awaitable[JobResult]]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What `@job` was told about a job type."""
+
+    job_type: JobType
+    body: Callable[[Any], Awaitable[JobResult]]
+    parameters: type[BaseModel]
+    max_run_time: timedelta
+    exclusive_key: Callable[[Any], str | None]
+
+
+@dataclass(frozen=True)
+class _End:
+    status: JobStatus
+    result: JobResult
+
+
+def job(
+    job_type: JobType, *, max_run_time: timedelta, exclusive_key: Callable[[P], str | None] | None = None
+) -> Callable[[Body[P]], Flow[..., Any]]:
+    """Makes the flow of a job type from `async def body(parameters: Parameters) -> JobResult`.
+
+    The flow's parameters are the fields of `Parameters`, so that the Prefect UI and CLI offer them one by one.
+    `exclusive_key` names the gate a run must hold (default: the type; None: no gate).
+    """
+
+    def decorate(body: Body[P]) -> Flow[..., Any]:
+        (parameter,) = inspect.signature(body, eval_str=True).parameters.values()
+        kind = _Kind(job_type, body, parameter.annotation, max_run_time, exclusive_key or (lambda _: job_type.value))
+
+        async def run(**given: Any) -> State[Any]:
+            return await _run(kind, given)
+
+        run.__name__ = run.__qualname__ = body.__name__
+        run.__module__ = body.__module__
+        run.__doc__ = _document(body, kind.parameters)
+        run.__signature__ = _signature(kind.parameters)  # type: ignore[attr-defined]
+        return flow(
+            name=job_type.value,
+            flow_run_name=lambda: _run_name(job_type),
+            description=inspect.getdoc(body),
+            retries=0,
+            persist_result=False,
+            validate_parameters=True,
+        )(run)
+
+    return decorate
+
+
+def _signature(parameters: type[BaseModel]) -> inspect.Signature:
+    """One keyword for each field, with its bounds, so that Prefect's own schema and check know them."""
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True),
+                annotation=Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation,
+            )
+            for name, info in parameters.model_fields.items()
+        ]
+    )
+
+
+def _document(body: Callable[..., Any], parameters: type[BaseModel]) -> str:
+    """The body's docstring with the fields' descriptions, where Prefect looks for them."""
+    lines = [f"    {name}: {info.description}" for name, info in parameters.model_fields.items() if info.description]
+    text = inspect.getdoc(body) or ""
+    return text + "\n\nArgs:\n" + "\n".join(lines) if lines else text
+
+
+def _run_name(job_type: JobType) -> str:
+    run = _flow_run()
+    at = run.expected_start_time or datetime.now(UTC)
+    return f"{job_type.value} {at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _flow_run() -> FlowRun:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("a job runs as a Prefect flow run; call its body for anything else")
+    return context.flow_run
+
+
+async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
+    logger = get_run_logger()
+    parameters = kind.parameters.model_validate(given)
+    run = _flow_run()
+    record = await _persist(lambda: _adopt(kind, run, parameters))
+    taken = await _persist(
+        lambda: scheduled_jobs.take(
+            record.id, flow_run_id=run.id, attempt=max(run.run_count, 1), worker=f"{platform.node()}/{os.getpid()}"
+        )
+    )
+    if taken.fence is None:
+        logger.info("Job %s: nothing done, %s", record.id, taken.reason)
+        return Cancelled(message=taken.reason)
+    logger.info("Job %s starts under fence %s", record.id, taken.fence)
+    lease = leases.Lease(record.id, taken.fence)
+    leases.enter(lease)
+    return await _under_lease(kind, parameters, lease)
+
+
+async def _adopt(kind: _Kind, run: FlowRun, parameters: BaseModel) -> Job:
+    return await scheduled_jobs.adopt(
+        run.id,
+        idempotency_key=run.idempotency_key,
+        job_type=kind.job_type,
+        parameters=parameters.model_dump(mode="json"),
+        origin=Origin.SCHEDULE if run.auto_scheduled else Origin.PREFECT,
+        exclusive_key=kind.exclusive_key(parameters),
+        scheduled_at=run.expected_start_time,
+    )
+
+
+_T = TypeVar("_T")
+
+
+async def _persist(call: Callable[[], Awaitable[_T]], tries: int = 10) -> _T:
+    """Waits through about a minute without a database: a run that cannot take its lease must not begin."""
+    for attempt in range(tries):
+        try:
+            return await call()
+        except TransientError:
+            if attempt == tries - 1:
+                raise
+            await asyncio.sleep(min(2.0**attempt, 10.0))
+    raise AssertionError
+
+
+async def _under_lease(kind: _Kind, parameters: BaseModel, lease: leases.Lease) -> State[Any]:
+    logger = get_run_logger()
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # a coroutine always runs in a task
+    heartbeat = Heartbeat(lease, task)
+    heartbeat.start()
+    try:
+        end = await _body_end(kind, parameters, lease)
+    except BaseException as death:
+        # A signal, or the engine going down around us: the end is written without the loop, then it goes on.
+        end = _interrupted(lease, death)
+        if lease.verdict != "lost":
+            heartbeat.end(end.status, end.result.to_json(), end.result.error)
+        heartbeat.quit()
+        if lease.verdict is None:
+            raise
+        while task.cancelling():
+            task.uncancel()
+        logger.warning("Job %s: %s", lease.job_id, end.result.error)
+        return _state(end, lease)
+    written = await asyncio.to_thread(heartbeat.end, end.status, end.result.to_json(), end.result.error)
+    if not written:
+        logger.error("Job %s: its end was not recorded, the lease had been lost", lease.job_id)
+        return Failed(message="the lease had been lost; the row tells how the job ended")
+    return _state(end, lease)
+
+
+async def _body_end(kind: _Kind, parameters: BaseModel, lease: leases.Lease) -> _End:
+    logger = get_run_logger()
+    limit: AbstractAsyncContextManager[asyncio.Timeout] = asyncio.timeout(kind.max_run_time.total_seconds())
+    try:
+        async with limit as running:
+            result = await kind.body(parameters)
+    except LeaseLost:
+        raise
+    except TimeoutError as error:
+        message = f"ran longer than {kind.max_run_time}" if running.expired() else _message_of(error)
+        return _End(JobStatus.FAILED, _partial(lease, message))
+    except Exception as error:  # noqa: BLE001  # whatever a body raises becomes the row's error
+        logger.error("Job %s failed:\n%s", lease.job_id, redact(traceback.format_exc(), limit=8000))  # noqa: TRY400
+        return _End(JobStatus.FAILED, _partial(lease, _message_of(error)))
+    return _End(JobStatus.COMPLETED if result.error is None else JobStatus.FAILED, result)
+
+
+def _interrupted(lease: leases.Lease, death: BaseException) -> _End:
+    if lease.verdict == "stop":
+        return _End(JobStatus.CANCELLED, _partial(lease, "cancelled while running"))
+    if lease.verdict == "lost" or isinstance(death, LeaseLost):
+        lease.stop("lost")
+        return _End(JobStatus.FAILED, _partial(lease, "the lease was lost"))
+    return _End(JobStatus.FAILED, _partial(lease, "stopped: its process was told to end"))
+
+
+def _partial(lease: leases.Lease, message: str) -> JobResult:
+    return JobResult(items_processed=lease.progress.items_processed if lease.progress else 0, error=message)
+
+
+def _message_of(error: BaseException) -> str:
+    text = redact(str(error))
+    return text if isinstance(error, SchedulerError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _state(end: _End, lease: leases.Lease) -> State[Any]:
+    logger = get_run_logger()
+    if end.status is JobStatus.COMPLETED:
+        logger.info("Job %s completed: %s items, %s", lease.job_id, end.result.items_processed, end.result.details)
+        return Completed(message=f"{end.result.items_processed} items processed")
+    if end.status is JobStatus.CANCELLED:
+        return Cancelled(message=end.result.error)
+    logger.error("Job %s failed: %s", lease.job_id, end.result.error)
+    return Failed(message=end.result.error)
+
+
+def job_id_of_run() -> UUID:
+    """The id of the job this code runs for. Raises RuntimeError outside a job."""
+    lease = leases.current_lease()
+    if lease is None:
+        raise RuntimeError("no job is running here")
+    return lease.job_id

@@ -1,0 +1,34 @@
+"""Settings of every process that runs jobs, from the environment.
+
+The shim adds its own in `api.settings`. Names are the environment's, in capitals.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    supabase_url: str = Field(description="Base URL of the Supabase project, without /rest/v1")
+    supabase_service_key: SecretStr = Field(min_length=20, description="Key of the service role")
+    crawler_service_url: str = "http://crawler-service:7004"
+    email_service_url: str = "http://email-service:7006"
+    user_service_url: str = "http://user-service:7003"
+    discovery_service_url: str = "http://discovery-service:7001"
+    service_token: SecretStr | None = Field(None, description="Sent to neighbours as X-Service-Token where set")
+    work_pool: str = Field("stumbleable", description="Prefect work pool that runs the jobs")
+    crawler_timeout_seconds: float = Field(60.0, ge=0.1, le=60, description="How long a batch's answer is waited for")
+    crawl_settle_seconds: int = Field(
+        120, ge=0, le=600, description="How long after a lost answer a row may still be settled by the crawler"
+    )
+
+
+@lru_cache
+def settings() -> Settings:
+    """The process's settings, read once. Raises pydantic's ValidationError naming what is missing."""
+    return Settings()
