@@ -9,9 +9,9 @@ MAX_LENGTH = 500
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "<token>"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 <token>"),
+    (re.compile(r"(?i)(https?://[^\s?#'\"<>]+)[?#][^\s'\"<>]*"), r"\1"),
     (re.compile(r"(?i)\b(apikey|api[_-]key|secret|password|token)(\s*[=:]\s*)[^\s,;'\"]+"), r"\1\2<secret>"),
     (re.compile(r"(?i)(\w+://)[^/\s@]+@"), r"\1<credentials>@"),
-    (re.compile(r"(?i)(https?://[^\s?#'\"<>]+)[?#][^\s'\"<>]*"), r"\1"),
     (re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)+"), "<address>"),
 ]
 

@@ -1,0 +1,161 @@
+"""The rules of crawling: what is sent next, what a failed answer means, how a run's result is told."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import ValidationError
+
+from flows.core.errors import (
+    AnswerLost,
+    EndpointAbsent,
+    NeighbourFailed,
+    NotSent,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+from flows.crawl_pending import (
+    BREAKER_BATCHES,
+    Crawl,
+    Fate,
+    Page,
+    Parameters,
+    describe,
+    fate_of,
+    next_size,
+)
+
+
+def page(host: str = "example.org") -> Page:
+    return Page(uuid4(), f"https://{host}/a?token=geheim")
+
+
+def crawl(max_items: int = 1000) -> Crawl:
+    return Crawl(max_items=max_items, total=10, started_at=0.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (NotSent("x"), Fate.UNSENT),  # refused connection: nothing was asked
+        (RateLimited("x", 60), Fate.UNSENT),  # it said come back later
+        (Unavailable("x", "crawler"), Fate.UNSENT),  # 503: it took nothing on
+        (Unavailable("x", "crawler", may_be_done=True), Fate.LOST),  # 502, 504: a gateway lost the answer
+        (AnswerLost("x"), Fate.LOST),  # time-out, dropped connection
+        (NeighbourFailed("x"), Fate.FAILED),  # 500, success: false, nonsense
+        (Refused("x"), Fate.FAILED),  # 400
+        (EndpointAbsent("x"), Fate.FAILED),  # wrong address
+    ],
+)
+def test_a_failed_call_has_a_fate(error: Exception, fate: Fate) -> None:
+    assert fate_of(error) is fate
+
+
+def test_the_batch_halves_down_to_ten_and_grows_back_to_a_hundred() -> None:
+    sizes = [100]
+    for fate in [Fate.LOST] * 5 + [Fate.ANSWERED] * 5:
+        sizes.append(next_size(sizes[-1], fate))
+    assert sizes == [100, 50, 25, 12, 10, 10, 20, 40, 80, 100, 100]
+
+
+def test_a_claim_never_exceeds_what_was_asked_for() -> None:
+    run = crawl(max_items=130)
+    assert run.room() == 100
+    run.claimed = 100
+    assert run.room() == 30
+
+
+def test_an_unsettled_page_is_sent_again_later_and_not_at_once() -> None:
+    run, one = crawl(), page()
+    run.settle(one, "retry", None, now=100.0)
+    assert run.due_again(100.0) == []
+    assert run.due_again(105.1) == [one]
+    run.settle(one, "retry", None, now=106.0)
+    assert run.due_again(111.1) == []
+    assert run.due_again(116.1) == [one]
+
+
+def test_a_page_in_doubt_is_read_again_and_not_sent() -> None:
+    run, one = crawl(), page()
+    run.settle(one, "in_doubt", None, now=0.0)
+    assert run.due_again(1000.0) == []
+    assert run.in_doubt() == [one]
+    run.settle(one, "completed", None, now=5.0)
+    assert run.in_doubt() == []
+    assert run.succeeded == 1
+
+
+def test_batches_without_an_answer_open_the_breaker_and_an_answer_resets_it() -> None:
+    run = crawl()
+    for _ in range(BREAKER_BATCHES - 1):
+        run.note_fate(Fate.LOST, "no answer")
+    run.note_fate(Fate.ANSWERED, "")
+    for _ in range(BREAKER_BATCHES - 1):
+        run.note_fate(Fate.FAILED, "500")
+    assert not run.stopped
+    run.note_fate(Fate.FAILED, "500")
+    assert run.stopped
+    assert run.room() == 0
+
+
+def test_a_crawler_that_took_nothing_on_is_left_alone_at_once() -> None:
+    run = crawl()
+    run.note_fate(Fate.UNSENT, "refused")
+    assert run.stopped
+
+
+def test_result_counts_each_page_once() -> None:
+    run = crawl()
+    good, gone, stuck = page(), page(), page()
+    run.settle(good, "completed", None, 1.0)
+    run.settle(gone, "failed", "HTTP 404", 1.0)
+    run.settle(stuck, "retry", None, 1.0)
+    run.settle(stuck, "exhausted", "not settled", 2.0)
+    result = run.result(now=45.4).to_json()
+    assert result["success"] is True
+    assert result["itemsProcessed"] == 3
+    assert result["details"] == {"successfulCrawls": 1, "failedCrawls": 2, "duration": "45s"}
+    assert len(result["errors"]) == 2
+
+
+def test_a_run_without_a_page_is_completed() -> None:
+    assert crawl().result(now=1.0).error is None
+
+
+def test_pages_bad_in_themselves_do_not_fail_the_job() -> None:
+    run = crawl()
+    run.settle(page(), "failed", "HTTP 404", 1.0)
+    assert run.result(now=1.0).error is None
+
+
+def test_a_run_that_got_nothing_done_for_the_crawlers_sake_is_failed() -> None:
+    run = crawl()
+    run.settle(page(), "failed", "HTTP 404", 1.0)
+    run.note_fate(Fate.UNSENT, "crawler cannot be reached")
+    run.leave([page(), page()])
+    result = run.result(now=1.0)
+    assert result.error == "none of 3 items succeeded: crawler cannot be reached"
+    assert result.to_json()["success"] is False
+    assert result.details["leftPending"] == 2
+
+
+def test_one_success_makes_the_job_completed() -> None:
+    run = crawl()
+    run.settle(page(), "completed", None, 1.0)
+    run.note_fate(Fate.UNSENT, "crawler cannot be reached")
+    run.leave([page()])
+    assert run.result(now=1.0).error is None
+
+
+def test_an_error_entry_names_host_and_id_and_no_address() -> None:
+    one = Page(UUID(int=7), "https://user:pw@example.org/p?token=geheim#x")
+    text = describe(one, "GET https://example.org/p?token=geheim failed, write to a.b@example.org")
+    assert text == f"example.org ({UUID(int=7)}): GET https://example.org/p failed, write to <address>"
+
+
+@pytest.mark.parametrize("given", [{"max_items": 0}, {"max_items": 10_001}, {"max_items": "many"}, {"items": 5}])
+def test_parameters_are_bounded_and_known(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Parameters.model_validate(given)
