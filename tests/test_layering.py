@@ -54,11 +54,9 @@ def violations(module: str, imported: set[str]) -> list[str]:
         forbid(imported & JOB_FILES, "the shim knows job types by their deployments, never by their code")
     if top == "deployments":
         forbid(imported & JOB_FILES, "deployments reach job files by entrypoint string")
-    if top != "sandbox" and not module.startswith("tests"):
-        forbid(
-            {n for n in imported if n.split(".")[0] in set(OURS) - {"flows", top}},
-            f"only the sandbox may import {top}'s peers",
-        )
+    if top in ("api", "deployments", "worker"):
+        peers = set(OURS) - {"flows", top}
+        forbid({n for n in imported if n.split(".")[0] in peers}, "what is deployed apart shares nothing but flows")
     return wrong
 
 
