@@ -109,6 +109,7 @@ begin
   end if;
   update public.scheduled_jobs set
     status = p_status, result = p_result, error = p_error, completed_at = now(),
+    progress = progress || jsonb_build_object('itemsProcessed', p_result -> 'itemsProcessed', 'phase', 'ended'),
     cancel_stopped_at = case when p_status = 'cancelled' then now() end,
     cancel_items_done = case when p_status = 'cancelled' then (p_result ->> 'itemsProcessed')::integer end,
     cancel_safe_to_retry = case when p_status = 'cancelled' then true end

@@ -95,7 +95,6 @@ create table public.sweep_state (
   swept_at timestamptz,
   grace_until timestamptz
 );
-insert into public.sweep_state default values;
 alter table public.sweep_state enable row level security;
 revoke all on public.sweep_state from anon, authenticated;
 grant select, insert, update on public.sweep_state to service_role;
@@ -109,6 +108,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   v_state public.sweep_state;
 begin
+  insert into public.sweep_state default values on conflict do nothing;
   select * into v_state from public.sweep_state for update skip locked;
   if not found then return; end if;
   if v_state.swept_at is null or v_state.swept_at < now() - interval '20 seconds' then
