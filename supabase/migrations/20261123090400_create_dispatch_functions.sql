@@ -29,14 +29,16 @@ begin
       and w.pending_reason is distinct from format('waiting for job %s to end', h.id);
 
   return query
-    update public.scheduled_jobs set dispatch_after = now() + interval '15 seconds'
-      where id in (
-        select d.id from public.scheduled_jobs d
-          where d.status = 'pending' and d.flow_run_id is null and (d.exclusive_key is null or d.slot_held)
-            and (d.dispatch_after is null or d.dispatch_after <= now())
-          order by public.priority_rank(d.priority), d.created_at, d.id
-          limit p_limit for update skip locked)
-      returning *;
+    with handed_out as (
+      update public.scheduled_jobs set dispatch_after = now() + interval '15 seconds'
+        where id in (
+          select d.id from public.scheduled_jobs d
+            where d.status = 'pending' and d.flow_run_id is null and (d.exclusive_key is null or d.slot_held)
+              and (d.dispatch_after is null or d.dispatch_after <= now())
+            order by public.priority_rank(d.priority), d.created_at, d.id
+            limit p_limit for update skip locked)
+        returning *)
+    select * from handed_out h order by public.priority_rank(h.priority), h.created_at, h.id;
 end $$;
 comment on function public.claim_dispatch is 'Grants free slots and hands out the jobs that need a flow run';
 
