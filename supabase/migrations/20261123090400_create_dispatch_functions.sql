@@ -110,7 +110,10 @@ language plpgsql security definer set search_path = '' as $$
 declare
   v_state public.sweep_state;
 begin
-  insert into public.sweep_state default values on conflict do nothing;
+  -- Asked first: an insert, even one with on conflict, would wait for another replica's sweep.
+  if not exists (select from public.sweep_state) then
+    insert into public.sweep_state default values on conflict do nothing;
+  end if;
   select * into v_state from public.sweep_state for update skip locked;
   if not found then return; end if;
   if v_state.swept_at is null or v_state.swept_at < now() - interval '20 seconds' then
