@@ -17,6 +17,8 @@ from sandbox.wiring import SERVICES
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+# Long enough for the stand-in crawler's slowest batch (10 s), short enough to wait out three lost answers in a test.
+_FLOW_SETTINGS = {"CRAWLER_TIMEOUT_SECONDS": "13", "CRAWL_SETTLE_SECONDS": "3"}
 _TABLES = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'"
 
 
@@ -79,7 +81,7 @@ async def empty_tables(stack: Stack) -> None:
 
 async def _running(tmp_path_factory: pytest.TempPathFactory, name: str, parts: Iterable[str]) -> AsyncIterator[Stack]:
     folder = tmp_path_factory.mktemp(name)
-    async with Stack(folder, ports="free", parts=parts) as stack:
+    async with Stack(folder, ports="free", parts=parts, settings=_FLOW_SETTINGS) as stack:
         yield stack
     # The logs stay for whoever looks into a failure; a cluster a session would fill the disk.
     shutil.rmtree(folder / "pgdata", ignore_errors=True)
