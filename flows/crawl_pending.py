@@ -127,14 +127,15 @@ class Crawl:
     def in_doubt(self) -> list[Page]:
         return [w.page for w in self.waiting.values() if w.in_doubt]
 
-    def note_fate(self, fate: Fate, reason: str) -> None:
-        """Adapts the batch size and opens the breaker."""
+    def note_fate(self, fate: Fate, reason: str, *, settled: bool) -> None:
+        """Adapts the batch size and opens the breaker. A batch whose rows are all settled was no failure to it."""
         self.size = next_size(self.size, fate)
-        if fate is Fate.ANSWERED:
+        if fate is not Fate.ANSWERED:
+            self.last_failure = reason
+        if fate is Fate.ANSWERED or settled:
             self.failures_in_a_row = 0
             return
         self.failures_in_a_row += 1
-        self.last_failure = reason
         if fate is Fate.UNSENT or self.failures_in_a_row >= BREAKER_BATCHES:
             self.stopped = True
 
@@ -237,6 +238,16 @@ async def leave(crawl: Crawl, pages: list[Page]) -> None:
         crawl.leave(pages)
 
 
+async def send_and_settle(crawl: Crawl, batch: list[Page]) -> None:
+    """Sends one batch and counts what became of its pages."""
+    fate, reason = await send(batch)
+    if fate is not Fate.UNSENT:
+        await settle(crawl, batch, answered=fate is not Fate.LOST)
+    crawl.note_fate(fate, reason, settled=fate is not Fate.UNSENT and not any(p.id in crawl.waiting for p in batch))
+    if fate is Fate.UNSENT:
+        await leave(crawl, batch)
+
+
 async def step(crawl: Crawl) -> bool:
     """Sends one batch, or waits for rows in doubt. False when there is nothing left to do."""
     batch = crawl.due_again(time.monotonic())
@@ -244,12 +255,7 @@ async def step(crawl: Crawl) -> bool:
         batch = await claim(crawl.room())
         crawl.claimed += len(batch)
     if batch:
-        fate, reason = await send(batch)
-        crawl.note_fate(fate, reason)
-        if fate is Fate.UNSENT:
-            await leave(crawl, batch)
-        else:
-            await settle(crawl, batch, answered=fate is not Fate.LOST)
+        await send_and_settle(crawl, batch)
     elif crawl.waiting:
         await asyncio.sleep(POLL_SECONDS)
     await settle(crawl, [page for page in crawl.in_doubt() if page not in batch], answered=False)

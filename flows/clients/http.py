@@ -131,7 +131,7 @@ def _parse(service: str, response: httpx.Response, answer: type[Answer]) -> Answ
         body = response.json()
     except ValueError as error:
         raise NeighbourFailed(f"{service} answered {response.status_code} with something that is not JSON") from error
-    if isinstance(body, dict) and body.get("success") is False and "details" not in body:
+    if isinstance(body, dict) and body.get("success") is False:
         raise NeighbourFailed(f"{service} answered {response.status_code}, but not done: {_message(body)}")
     try:
         return answer.model_validate(body)

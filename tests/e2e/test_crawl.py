@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -99,3 +101,16 @@ async def test_two_runs_at_once_send_every_row_once(admin: Admin) -> None:
     received = await admin.received("crawler")
     assert len(received) == len(set(received)) == 1000
     assert await admin.crawl_statuses() == {"completed": 1000}
+
+
+async def test_a_run_whose_process_is_told_to_end_says_so_at_once(admin: Admin) -> None:
+    await admin.seed_bulk(3)
+    await admin.fault("crawler", "slow", seconds=30, times=1)
+    job = await admin.trigger()
+    await admin.wait(job["id"], "running")
+    await asyncio.sleep(1)
+    os.kill(int((await admin.row(job["id"]))["locked_by"].rpartition("/")[2]), signal.SIGTERM)
+    ended = await admin.wait(job["id"], seconds=10)
+    assert (ended["status"], ended["error"]) == ("failed", "stopped: its process was told to end")
+    assert (await admin.wait((await admin.trigger())["id"]))["status"] == "completed"
+    assert await admin.crawl_statuses() == {"completed": 3}

@@ -90,19 +90,27 @@ def test_a_page_in_doubt_is_read_again_and_not_sent() -> None:
 def test_batches_without_an_answer_open_the_breaker_and_an_answer_resets_it() -> None:
     run = crawl()
     for _ in range(BREAKER_BATCHES - 1):
-        run.note_fate(Fate.LOST, "no answer")
-    run.note_fate(Fate.ANSWERED, "")
+        run.note_fate(Fate.LOST, "no answer", settled=False)
+    run.note_fate(Fate.ANSWERED, "", settled=True)
     for _ in range(BREAKER_BATCHES - 1):
-        run.note_fate(Fate.FAILED, "500")
+        run.note_fate(Fate.FAILED, "500", settled=False)
     assert not run.stopped
-    run.note_fate(Fate.FAILED, "500")
+    run.note_fate(Fate.FAILED, "500", settled=False)
     assert run.stopped
     assert run.room() == 0
 
 
+def test_lost_answers_whose_rows_were_settled_do_not_open_the_breaker() -> None:
+    run = crawl()
+    for _ in range(BREAKER_BATCHES + 1):
+        run.note_fate(Fate.LOST, "no answer", settled=True)
+    assert not run.stopped
+    assert run.size == 10
+
+
 def test_a_crawler_that_took_nothing_on_is_left_alone_at_once() -> None:
     run = crawl()
-    run.note_fate(Fate.UNSENT, "refused")
+    run.note_fate(Fate.UNSENT, "refused", settled=False)
     assert run.stopped
 
 
@@ -133,7 +141,7 @@ def test_pages_bad_in_themselves_do_not_fail_the_job() -> None:
 def test_a_run_that_got_nothing_done_for_the_crawlers_sake_is_failed() -> None:
     run = crawl()
     run.settle(page(), "failed", "HTTP 404", 1.0)
-    run.note_fate(Fate.UNSENT, "crawler cannot be reached")
+    run.note_fate(Fate.UNSENT, "crawler cannot be reached", settled=False)
     run.leave([page(), page()])
     result = run.result(now=1.0)
     assert result.error == "none of 3 items succeeded: crawler cannot be reached"
@@ -144,7 +152,7 @@ def test_a_run_that_got_nothing_done_for_the_crawlers_sake_is_failed() -> None:
 def test_one_success_makes_the_job_completed() -> None:
     run = crawl()
     run.settle(page(), "completed", None, 1.0)
-    run.note_fate(Fate.UNSENT, "crawler cannot be reached")
+    run.note_fate(Fate.UNSENT, "crawler cannot be reached", settled=False)
     run.leave([page()])
     assert run.result(now=1.0).error is None
 

@@ -1,0 +1,88 @@
+"""Worker and flow process SIGKILLed at random moments: no row is lost, and the dead job says why it is failed.
+
+`make test` kills a few times and moves the lease's age in the database instead of waiting for it; `make chaos` kills
+ten times and waits the real 90 seconds each time. KILLS and REAL_TIME choose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox.stack import Stack
+from tests.e2e.harness import Admin, connect, until
+
+KILLS = int(os.environ.get("KILLS", "3"))
+REAL_TIME = os.environ.get("REAL_TIME") == "1"
+SEED = int(os.environ.get("SEED", "0")) or random.randrange(1, 10**6)
+# A lease of 90 s, a sweep every 2 s, and what 2 slow cores add.
+LEASE_AND_SWEEP_SECONDS = 110
+PAGES = 150
+
+
+@pytest.fixture
+async def admin(clean_stack: Stack) -> AsyncIterator[Admin]:
+    connection = await connect(clean_stack)
+    headers = {"Authorization": f"Bearer {clean_stack.token(expires_seconds=7200)}"}
+    try:
+        async with httpx.AsyncClient(base_url=clean_stack.wiring.url("shim"), headers=headers, trust_env=False) as http:
+            yield Admin(clean_stack, http, connection)
+    finally:
+        await connection.close()
+
+
+def moments() -> list[float]:
+    """Seconds after the trigger: from before a process is there to the middle of the second batch."""
+    chance = random.Random(SEED)
+    return [round(chance.uniform(0.2, 8.0), 2) for _ in range(KILLS)]
+
+
+async def pass_a_lease(admin: Admin, job_id: str) -> None:
+    """Lets the lease die: by waiting, or by making everything the sweep looks at that much older."""
+    if REAL_TIME:
+        return
+    await admin.sql.execute(
+        "update public.scheduled_jobs set locked_at = locked_at - interval '95 seconds' where id = $1", job_id
+    )
+    # Emptying the tables looked to the sweep like a gap, after which it gives every lease its full length again.
+    await admin.sql.execute("update public.sweep_state set grace_until = now()")
+
+
+@pytest.mark.parametrize("moment", moments())
+async def test_a_killed_worker_and_flow_lose_nothing(admin: Admin, moment: float) -> None:
+    print(f"SIGKILL {moment} s after the trigger (SEED={SEED})")
+    await admin.seed_bulk(PAGES)
+    await admin.fault("crawler", "slow", seconds=2)
+    first = (await admin.trigger())["id"]
+    await asyncio.sleep(moment)
+    await admin.stack.kill("worker")
+    await admin.stack.start("worker")
+    before = await admin.row(first)
+    if before["status"] == "running":
+        await pass_a_lease(admin, first)
+    died = await admin.wait(first, seconds=LEASE_AND_SWEEP_SECONDS + 30)
+    if before["fence"] is None and died["status"] == "completed":
+        # Killed before a worker had it: the job was never in danger, and the new worker has run it.
+        assert died["result"]["itemsProcessed"] == PAGES
+    else:
+        assert died["status"] == "failed", died
+        assert died["error"].startswith(("lease lost: no sign of life from", "never started:", "its flow run ")), died
+    await admin.fault("crawler", None)
+    second = await admin.wait((await admin.trigger())["id"], seconds=60)
+    assert second["status"] == "completed", second
+    assert await admin.crawl_statuses() == {"completed": PAGES}
+    assert await admin.sql.fetchval("select count(*) from public.crawl_claims") == 0
+
+    async def prefect_follows() -> Any:
+        return all(
+            run["state"]["type"] in {"COMPLETED", "CRASHED", "FAILED", "CANCELLED"}
+            for run in await admin.runs_of(first)
+        )
+
+    await until(prefect_follows, seconds=10, what="Prefect's run of the dead job has ended too")
