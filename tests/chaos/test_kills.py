@@ -58,7 +58,7 @@ async def pass_a_lease(admin: Admin, job_id: str) -> None:
 async def test_a_killed_worker_and_flow_lose_nothing(admin: Admin, moment: float) -> None:
     print(f"SIGKILL {moment} s after the trigger (SEED={SEED})")
     await admin.seed_bulk(PAGES)
-    await admin.fault("crawler", "slow", seconds=2)
+    await admin.fault("crawler", "slow", seconds=4)
     first = (await admin.trigger())["id"]
     await asyncio.sleep(moment)
     await admin.stack.kill("worker")
