@@ -127,7 +127,11 @@ async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
     record = await _persist(lambda: _adopt(kind, run, parameters))
     taken = await _persist(
         lambda: scheduled_jobs.take(
-            record.id, flow_run_id=run.id, attempt=max(run.run_count, 1), worker=f"{platform.node()}/{os.getpid()}"
+            record.id,
+            flow_run_id=run.id,
+            attempt=max(run.run_count, 1),
+            worker=f"{platform.node()}/{os.getpid()}",
+            parameters=parameters.model_dump(mode="json"),
         )
     )
     if taken.fence is None:

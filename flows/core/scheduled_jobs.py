@@ -143,10 +143,17 @@ async def adopt(
     return parse(row)
 
 
-async def take(job_id: UUID, *, flow_run_id: UUID, attempt: int, worker: str) -> Taken:
-    """Takes the lease of a job for one run, if it may have it."""
+async def take(
+    job_id: UUID, *, flow_run_id: UUID, attempt: int, worker: str, parameters: dict[str, Any] | None = None
+) -> Taken:
+    """Takes the lease of a job for one run, if it may have it; `parameters` are the run's, with defaults filled in."""
     answer = await database.rpc(
-        "take_job", id=str(job_id), flow_run_id=str(flow_run_id), attempt=attempt, worker=worker
+        "take_job",
+        id=str(job_id),
+        flow_run_id=str(flow_run_id),
+        attempt=attempt,
+        worker=worker,
+        parameters=parameters,
     )
     return Taken(answer["decision"], answer["fence"], answer["reason"])
 

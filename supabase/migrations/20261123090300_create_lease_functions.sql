@@ -29,8 +29,11 @@ begin
 end $$;
 comment on function public.adopt_run is 'Finds or makes the row of a flow run';
 
-create function public.take_job(p_id uuid, p_flow_run_id uuid, p_attempt integer, p_worker text) returns jsonb
+create function public.take_job(
+  p_id uuid, p_flow_run_id uuid, p_attempt integer, p_worker text, p_parameters jsonb default null
+) returns jsonb
 language plpgsql security definer set search_path = '' as $$
+-- Parameters given here are the run's own, with every default filled in: what a retry copies.
 -- Returns {"decision": "go" | "closed" | "taken" | "skip" | "wait", "fence": n | null, "reason": text | null}.
 --   go      the caller has the lease, under the returned fence
 --   closed  the job has ended (a cancel came first, or another run did it)
@@ -61,6 +64,7 @@ begin
   begin
     update public.scheduled_jobs set
       status = 'running', started_at = coalesce(started_at, now()), flow_run_id = p_flow_run_id, attempt = p_attempt,
+      parameters = coalesce(p_parameters, parameters),
       locked_by = p_worker, locked_at = now(), fence = coalesce(fence, 0) + 1, pending_reason = null,
       slot_held = case when exclusive_key is not null then true end
     where id = p_id

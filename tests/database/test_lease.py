@@ -160,3 +160,9 @@ async def test_updated_at_moves_with_every_change(scheduler: Scheduler) -> None:
         await scheduler.call("beat_job", id=job, fence=fence)
         seen.append((await scheduler.row(job))["updated_at"])
     assert seen == sorted(set(seen))
+
+
+async def test_the_row_gets_the_runs_resolved_parameters(scheduler: Scheduler) -> None:
+    job = await scheduler.accept(parameters={})
+    await scheduler.call("take_job", id=job, flow_run_id=job, attempt=1, worker="w", parameters={"max_items": 1000})
+    assert (await scheduler.row(job))["parameters"] == {"max_items": 1000}
