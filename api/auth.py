@@ -1,0 +1,139 @@
+"""Who calls, and may they? Clerk's session tokens are verified here; nobody is asked about a token itself.
+
+A token is good when RS256 signed it with a key of ours to know, for our issuer, within its time (5 s of skew), for a
+party we know where it names one, and its session is not pending. Headers that point to other keys are never read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+from jwt import PyJWK
+
+from api.clerk import Roles, SigningKeys
+from api.errors import AdminRequired, InvalidToken, MissingAuthorization
+from api.neighbours import Neighbours
+from api.settings import ShimSettings
+
+LEEWAY_SECONDS = 5
+_ALGORITHM = "RS256"
+_LONGEST_TOKEN = 16 * 1024
+_USER_ID = re.compile(r"[\w-]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The user of a verified token, with the token for the services that want it forwarded."""
+
+    clerk_user_id: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Actor({self.clerk_user_id})"
+
+
+class KeySource(Protocol):
+    async def key(self, kid: str) -> PyJWK | None: ...
+
+    async def check(self) -> None: ...
+
+
+class FixedKey:
+    """The one key of CLERK_JWT_KEY; tokens name their key all the same, so the name is not looked at."""
+
+    def __init__(self, pem: str) -> None:
+        algorithm = jwt.get_algorithm_by_name(_ALGORITHM)
+        self._key = PyJWK(algorithm.to_jwk(algorithm.prepare_key(pem), as_dict=True), _ALGORITHM)
+
+    async def key(self, _kid: str) -> PyJWK | None:
+        return self._key
+
+    async def check(self) -> None:
+        """Nothing to ask for."""
+
+
+class Authenticator:
+    def __init__(self, keys: KeySource, roles: Roles, *, issuer: str, parties: Sequence[str]) -> None:
+        self.keys = keys
+        self._roles = roles
+        self._issuer = issuer
+        self._parties = tuple(parties)
+
+    async def admin(self, authorization: Sequence[str]) -> Actor:
+        """The admin whose token the Authorization headers carry.
+
+        Raises MissingAuthorization, InvalidToken, AdminRequired, or Unavailable while Clerk must be asked and is away.
+        """
+        token = _bearer(authorization)
+        claims = await self._claims(token)
+        clerk_user_id = claims["sub"]
+        role = _claimed_role(claims) if "metadata" in claims else await self._roles.role(clerk_user_id)
+        if role != "admin":
+            raise AdminRequired
+        return Actor(clerk_user_id, token)
+
+    async def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._key_of(header)
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[_ALGORITHM],
+                issuer=self._issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "nbf", "iss", "sub"], "verify_aud": False},
+            )
+        except jwt.PyJWTError as error:
+            raise InvalidToken from error
+        party = claims.get("azp")
+        if (party is not None and party not in self._parties) or claims.get("sts") == "pending":
+            raise InvalidToken
+        if not _USER_ID.fullmatch(claims["sub"]):
+            raise InvalidToken
+        return claims
+
+    async def _key_of(self, header: dict[str, Any]) -> PyJWK:
+        kid = header.get("kid")
+        if header.get("alg") != _ALGORITHM or not isinstance(kid, str) or "crit" in header:
+            raise InvalidToken
+        key = await self.keys.key(kid)
+        if key is None:
+            raise InvalidToken
+        return key
+
+
+def _bearer(authorization: Sequence[str]) -> str:
+    if not authorization:
+        raise MissingAuthorization
+    scheme, _, token = authorization[0].partition(" ")
+    if len(authorization) > 1 or scheme.lower() != "bearer" or len(token) > _LONGEST_TOKEN:
+        raise InvalidToken
+    return token.strip()
+
+
+def _claimed_role(claims: dict[str, Any]) -> Any:
+    metadata = claims["metadata"]
+    return metadata.get("role") if isinstance(metadata, dict) else None
+
+
+def build_authenticator(settings: ShimSettings, neighbours: Neighbours) -> Authenticator:
+    """The authenticator that the settings describe."""
+    secret_key = settings.clerk_secret_key.get_secret_value()
+    keys: KeySource
+    if settings.clerk_jwt_key is not None:
+        keys = FixedKey(settings.clerk_jwt_key.get_secret_value())
+    else:
+        # Only Clerk's own API wants, and may see, the secret key; <issuer>/.well-known/jwks.json is public.
+        is_api = settings.jwks_url.startswith(f"{settings.clerk_api_url.rstrip('/')}/v1/")
+        keys = SigningKeys(neighbours, settings.jwks_url, secret_key if is_api else None)
+    return Authenticator(
+        keys,
+        Roles(neighbours, settings.clerk_api_url.rstrip("/"), secret_key),
+        issuer=settings.clerk_issuer,
+        parties=settings.authorized_parties,
+    )

@@ -1,0 +1,28 @@
+"""Is the process up, and are the services it needs?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+
+from api.deps import RuntimeDep
+from api.errors import NotReady, responses
+from api.schemas import Health, Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health", summary="Whether the process answers")
+async def health() -> Health:
+    """For probes: touches nothing else, so that a neighbour's outage does not take the shim out of service."""
+    return Health(timestamp=datetime.now(UTC))
+
+
+@router.get("/ready", summary="Whether every dependency answers", responses=responses(NotReady))
+async def ready(runtime: RuntimeDep) -> Readiness:
+    """For people and alerts, never for a probe: one line a dependency, each asked for at most 2 seconds."""
+    report = await runtime.readiness.report()
+    if report.failing:
+        raise NotReady(f"Not ready: {', '.join(report.failing)}", details=report.lines)
+    return Readiness(checks=report.lines, timestamp=datetime.now(UTC))
