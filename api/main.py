@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from api import handlers, openapi
@@ -34,7 +35,9 @@ def create_api(runtime: Runtime) -> FastAPI:
             yield
 
     shown = runtime.settings.docs_enabled
-    api = FastAPI(
+    # FastAPI's own docs page loads its scripts from a public CDN; the other one brings them.
+    kind = FastAPIOffline if shown else FastAPI
+    api = kind(
         title="Stumbleable scheduler",
         version="1",
         description=openapi.DESCRIPTION,

@@ -7,7 +7,7 @@ Errors: `Unavailable` while the database cannot answer, `LeaseLost` where a fenc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from flows.clients import database
 from flows.core.domain import Job, JobStatus, Origin, Priority
 
 _job = TypeAdapter(Job)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ class IdempotencyKey:
 
 
 def parse(row: Any) -> Job:
-    """The job of a row as PostgREST gives it."""
-    return _job.validate_python(row)
+    """The job of a row as PostgREST gives it.
+
+    Rows of the published scheduler may lack times, and hold other JSON than objects: one such row must not hide the
+    page of history it stands on.
+    """
+    made_at = row["created_at"] or row["started_at"] or row["updated_at"] or _EPOCH
+    shown = {name: row[name] if isinstance(row[name], dict) else None for name in ("result", "progress", "parameters")}
+    return _job.validate_python({**row, **shown, "created_at": made_at, "updated_at": row["updated_at"] or made_at})
 
 
 async def accept(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from api.main import create_api, wrap
 from tests.api.conftest import MakeShim, Shim
 from tests.api.fakes import ORIGIN
-from tests.conftest import Connection
 
 
 class TestRequestId:
@@ -54,10 +56,15 @@ class TestErrorBodies:
         assert (body["title"], body["detail"], body["status"]) == ("No such route", "No such route", 404)
         assert body["error"] == "No such route"
 
-    async def test_a_mistake_of_ours_is_a_500_in_the_same_shape(self, shim: Shim, sql: Connection) -> None:
-        # A row that this version cannot read.
-        await sql.execute("insert into scheduled_jobs (job_type, result) values ('crawl_pending', '[]')")
-        answer = await shim.get("/api/jobs")
+    async def test_a_mistake_of_ours_is_a_500_in_the_same_shape(self, shim: Shim) -> None:
+        async def mistaken() -> None:
+            raise ZeroDivisionError("postgresql://user:password@host")
+
+        api = create_api(shim.runtime)
+        api.add_api_route("/api/mistake", mistaken)
+        transport = httpx.ASGITransport(wrap(api, shim.runtime.settings), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shim.test") as http:
+            answer = await http.get("/api/mistake")
         assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
         assert answer.json()["error"] == "Internal error"
         assert answer.headers["x-request-id"]
@@ -175,6 +182,14 @@ class TestDescription:
         method, status = ("post", "202") if path.endswith("trigger") else ("get", "200")
         schema = description["paths"][path][method]["responses"][status]["content"]["application/json"]["schema"]
         Draft202012Validator({**schema, "components": description["components"]}).validate(answer.json())
+
+    async def test_its_page_needs_no_other_host(self, shim: Shim) -> None:
+        page = (await shim.http.get("/docs")).text
+        sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert sources
+        for source in sources:
+            assert source.startswith("/")
+            assert (await shim.http.get(source)).status_code == 200
 
     async def test_it_can_be_switched_off(self, make_shim: MakeShim) -> None:
         async with make_shim(docs_enabled=False) as shim:

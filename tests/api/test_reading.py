@@ -93,6 +93,19 @@ class TestGet:
             "safeToRetry": None,
         }
 
+    async def test_a_row_of_the_published_scheduler_is_shown(self, shim: Shim, sql: Connection) -> None:
+        job_id = await sql.fetchval(
+            "insert into scheduled_jobs (job_type, status, started_at, created_at, updated_at, result, started_by)"
+            " values ('crawl_pending', 'completed', '2024-05-01Z', null, null, '[]', 'user_old') returning id::text"
+        )
+        body = (await shim.get(f"/api/jobs/{job_id}")).json()
+        assert (body["createdAt"], body["updatedAt"], body["result"]) == (
+            "2024-05-01T00:00:00Z",
+            "2024-05-01T00:00:00Z",
+            None,
+        )
+        assert job_id in ids(await shim.get("/api/jobs"))
+
     async def test_an_id_in_capitals_is_the_same_id(self, shim: Shim, sql: Connection) -> None:
         (job_id,) = await insert(sql)
         assert (await shim.get(f"/api/jobs/{job_id.upper()}")).json()["id"] == job_id
