@@ -26,6 +26,10 @@ down: $(PYTHON_READY) ## Stop what `make up` has started
 test: $(PYTHON_READY) $(NODE_READY) ## Run every test on a stack of its own (ARGS="-k lease" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(PYTHON_READY) $(NODE_READY) ## Kill worker and flow ten times and wait out the real leases (20 minutes; KILLS=n, SEED=n)
+	@REAL_TIME=1 KILLS=$(or $(KILLS),10) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s --durations=10 tests/chaos
+
 .PHONY: check
 check: $(PYTHON_READY) ## Check format, lint, types and deployments
 	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted: run .venv/bin/ruff format"; exit 1; }
