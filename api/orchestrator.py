@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,7 @@ from flows.core.redaction import redact
 TIMEOUT_SECONDS = 5.0
 PAGE = 200  # what Prefect's filters answer at most
 MOST_DUE_RUNS = 2000
+RECENTLY = timedelta(minutes=3)
 _SERVICE = "prefect"
 
 
@@ -154,26 +155,39 @@ class Orchestrator:
         return states
 
     async def due_runs(self) -> list[tuple[str, FlowRun]]:
-        """Runs of our deployments that should have started by now and have not, with their job type."""
+        """Runs of our deployments that need a row, with their job type.
+
+        Those that should have started by now and have not; and those that nobody dispatched and that ended badly a
+        moment ago, maybe before their process could write a row.
+        """
         if not self._job_types:
             return []
-        due: list[FlowRun] = []
+        waiting = await self._runs_of_ours([StateType.SCHEDULED, StateType.PENDING], None)
+        ended = [StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+        stillborn = [run for run in await self._runs_of_ours(ended, RECENTLY) if not _was_dispatched(run)]
+        runs = [*waiting, *stillborn]
+        return [(self._job_types[run.deployment_id], run) for run in runs if run.deployment_id in self._job_types]
+
+    async def _runs_of_ours(self, types: list[StateType], within: timedelta | None) -> list[FlowRun]:
+        """Due runs of our deployments in these states, newest first."""
+        found: list[FlowRun] = []
         # More than a page of them have gathered when no worker ran for a day.
-        while len(due) % PAGE == 0 and len(due) < MOST_DUE_RUNS:
-            page = await self._due_page(len(due))
-            due += page
+        while len(found) % PAGE == 0 and len(found) < MOST_DUE_RUNS:
+            page = await self._page_of_ours(types, within, len(found))
+            found += page
             if not page:
                 break
-        return [(self._job_types[run.deployment_id], run) for run in due if run.deployment_id in self._job_types]
+        return found
 
-    async def _due_page(self, offset: int) -> list[FlowRun]:
-        waiting = FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+    async def _page_of_ours(self, types: list[StateType], within: timedelta | None, offset: int) -> list[FlowRun]:
+        now = datetime.now(UTC)
+        after = now - within if within else None
         async with self._asking("read due runs"):
             return await self._client.read_flow_runs(
                 deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(self._job_types))),
                 flow_run_filter=FlowRunFilter(
-                    state=FlowRunFilterState(type=waiting),
-                    expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+                    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+                    expected_start_time=FlowRunFilterExpectedStartTime(before_=now, after_=after),
                 ),
                 sort=FlowRunSort.EXPECTED_START_TIME_DESC,
                 limit=PAGE,
@@ -196,6 +210,15 @@ class Orchestrator:
             )
             if runs and not (runs[0].state and runs[0].state.is_final()):
                 await self._client.set_flow_run_state(flow_run_id, Crashed(message=reason), force=True)
+
+
+def _was_dispatched(run: FlowRun) -> bool:
+    """True for a run whose idempotency key is a job's: its row is older than the run."""
+    try:
+        UUID((run.idempotency_key or "").partition("/")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _refusal(purpose: str, response: httpx.Response) -> SchedulerError:

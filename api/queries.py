@@ -14,7 +14,14 @@ MOST_BY_PAGE = 10_000
 
 
 def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    """The time in UTC: the database takes fewer offsets than ISO 8601 has."""
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        end = datetime.min if value.year == datetime.min.year else datetime.max
+        return end.replace(tzinfo=UTC)
 
 
 Time = Annotated[datetime, AfterValidator(_aware)]

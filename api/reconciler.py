@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,7 +17,8 @@ from api.background import Troubles
 from api.catalogue import Catalogue
 from api.orchestrator import Orchestrator
 from flows.core import scheduled_jobs
-from flows.core.domain import Job, JobStatus, Origin
+from flows.core.domain import Job, Origin
+from flows.core.errors import SchedulerError
 from flows.core.prefect_states import ended_status
 from flows.core.redaction import redact
 
@@ -35,7 +37,7 @@ class Reconciler:
         self._catalogue = catalogue
         self._sweep_seconds = sweep_seconds
         self._troubles = Troubles(logger)
-        self._to_crash: dict[UUID, str] = {}
+        self._prefect_answers_since: float | None = None
         self._with_row: set[UUID] = set()
 
     async def run(self) -> None:
@@ -53,7 +55,8 @@ class Reconciler:
 
     async def _sweep_runs(self) -> None:
         while True:
-            await self.crash_dead_runs()
+            async with self._troubles.noted("sweep of dead runs"):
+                await self.crash_dead_runs()
             async with self._troubles.noted("sweep of runs that did not start"):
                 await self.settle_unstarted()
             await asyncio.sleep(self._sweep_seconds)
@@ -72,25 +75,35 @@ class Reconciler:
         """Fails the jobs whose lease is dead; their runs are crashed by the next sweep of runs."""
         for job in await scheduled_jobs.reap_dead_leases():
             logger.warning("Job died: %s", job.error, extra={"job_id": job.id, "flow_run_id": job.flow_run_id})
-            if job.flow_run_id is not None:
-                self._to_crash[job.flow_run_id] = job.error or "lease lost"
 
     async def crash_dead_runs(self) -> None:
-        """Makes Prefect follow the rows of dead jobs; what fails stays for the next sweep."""
-        for flow_run_id, reason in list(self._to_crash.items()):
-            async with self._troubles.noted(f"crash of flow run {flow_run_id}"):
-                await self._orchestrator.crash_run(flow_run_id, reason)
-                del self._to_crash[flow_run_id]
+        """Makes Prefect follow the rows of dead jobs; what fails stays for the next sweep, of any replica."""
+        for job in await scheduled_jobs.runs_to_crash(MOST_JOBS):
+            async with self._troubles.noted(f"crash of the flow run of job {job.id}"):
+                if job.flow_run_id is not None:
+                    await self._orchestrator.crash_run(job.flow_run_id, job.error or "lease lost")
+                await scheduled_jobs.record_crash(job.id)
 
     async def settle_unstarted(self) -> None:
         """Asks Prefect about dispatched jobs that no process has taken: their runs may have ended or be gone."""
         jobs = [job for job in await scheduled_jobs.dispatched_and_not_taken(MOST_JOBS) if job.flow_run_id]
         if not jobs:
             return
-        states = await self._orchestrator.run_states([job.flow_run_id for job in jobs if job.flow_run_id])
+        states = await self._states(jobs)
         for job in jobs:
             async with self._troubles.noted(f"settling of job {job.id}"):
                 await self._settle(job, states)
+
+    async def _states(self, jobs: list[Job]) -> dict[UUID, State | None]:
+        """The states of the jobs' runs; notes for how long Prefect has been answering."""
+        try:
+            states = await self._orchestrator.run_states([job.flow_run_id for job in jobs if job.flow_run_id])
+        except SchedulerError:
+            self._prefect_answers_since = None
+            raise
+        if self._prefect_answers_since is None:
+            self._prefect_answers_since = time.monotonic()
+        return states
 
     async def _settle(self, job: Job, states: dict[UUID, State | None]) -> None:
         if job.flow_run_id is None:
@@ -119,11 +132,14 @@ class Reconciler:
         taken_on = state.type in (StateType.PENDING, StateType.RUNNING)
         if not taken_on or datetime.now(UTC) - state.timestamp < UNSTARTED_AFTER:
             return
+        # While Prefect was away, a living process could not have begun its run either.
+        answering = self._prefect_answers_since
+        if answering is None or time.monotonic() - answering < UNSTARTED_AFTER.total_seconds():
+            return
         taken_at = f"{state.timestamp:%Y-%m-%dT%H:%M:%SZ}"
         reason = f"never started: a worker took its run on at {taken_at} and no process has begun it"
-        if await scheduled_jobs.close_unstarted(job.id, flow_run_id, JobStatus.FAILED, reason):
+        if await scheduled_jobs.give_up_unstarted(job.id, flow_run_id, reason):
             logger.warning("Job died: %s", reason, extra={"job_id": job.id, "flow_run_id": flow_run_id})
-            self._to_crash[flow_run_id] = reason
 
     async def adopt_due_runs(self) -> None:
         """Gives a row to every due run that has none: of a schedule, Prefect's UI or its CLI."""

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -25,7 +25,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.clients import crawler, database
 from flows.core.domain import JobResult, JobType
-from flows.core.errors import AnswerLost, NotSent, PermanentError, RateLimited, TransientError, Unavailable
+from flows.core.errors import (
+    AnswerLost,
+    EndpointAbsent,
+    NotFound,
+    NotSent,
+    PermanentError,
+    RateLimited,
+    Refused,
+    SchedulerError,
+    TransientError,
+    Unavailable,
+)
 from flows.core.job import job, job_id_of_run
 from flows.core.lease import current_lease, report_progress
 from flows.core.redaction import redact
@@ -38,11 +49,13 @@ MAX_ATTEMPTS = 3
 BREAKER_BATCHES = 5  # batches in a row without an answer, after which the crawler is left alone
 RETRY_SECONDS = 5.0  # before a row that was not settled is sent again; doubled each time
 POLL_SECONDS = 2.0
+BLOCKS_A_LOOK = 50_000  # of 8 kB: how much of the table one search for forgotten rows reads
 
 
 class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    mode: Literal["pending"] = Field("pending", description="Which discoveries: those not crawled yet.")
     max_items: int = Field(1000, ge=1, le=10_000, description="How many discoveries to crawl at most.")
 
 
@@ -59,6 +72,7 @@ class Fate(Enum):
 
     ANSWERED = auto()
     FAILED = auto()  # answered, and the answer is an error: nothing of it is under way any more
+    REFUSED = auto()  # something in it is not to the crawler's taste: nothing was done
     LOST = auto()  # no answer: the rows tell later
     UNSENT = auto()  # the crawler did not take it on
 
@@ -68,7 +82,9 @@ def fate_of(error: Exception) -> Fate:
     match error:
         case AnswerLost() | Unavailable(may_be_done=True):
             return Fate.LOST
-        case NotSent() | RateLimited() | Unavailable():
+        case Refused(for_its_content=True):
+            return Fate.REFUSED
+        case NotSent() | RateLimited() | Unavailable() | Refused() | NotFound() | EndpointAbsent():
             return Fate.UNSENT
         case _:
             return Fate.FAILED
@@ -108,6 +124,12 @@ class Crawl:
     last_failure: str = ""
     stopped: bool = False
     waiting: dict[UUID, Waiting] = field(default_factory=dict)
+    rounds: int = 0
+
+    def next_round(self) -> int:
+        """A number for one call of the database, so that its repetition is known for one."""
+        self.rounds += 1
+        return self.rounds
 
     @property
     def processed(self) -> int:
@@ -149,6 +171,9 @@ class Crawl:
             self.blamed_on_page.append(describe(page, error or "the crawler could not read it"))
         elif outcome == "exhausted":
             self.blamed_on_crawler.append(describe(page, error or self.last_failure))
+        elif outcome == "released":
+            self.blamed_on_crawler.append(describe(page, "left to another run"))
+            self.left_pending += 1
         elif outcome == "in_doubt":
             self.waiting[page.id] = Waiting(page, in_doubt=True, ready_at=now, tries=tries)
         else:
@@ -179,7 +204,16 @@ class Crawl:
 
 def describe(page: Page, reason: str) -> str:
     """One entry of the result's errors: host and id, never a whole address, which may carry somebody's token."""
-    return f"{urlsplit(page.url).hostname or 'unknown host'} ({page.id}): {redact(reason, limit=200)}"
+    return f"{host_of(page.url) or 'unknown host'} ({page.id}): {redact(reason, limit=200)}"
+
+
+def host_of(url: str) -> str | None:
+    """The host of a web address; None for what is none (discoveries.url is free text)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("http", "https") else None
 
 
 @task(**HTTP_SEND, task_run_name=lambda: f"crawl {len(task_run.parameters['pages'])} pages")
@@ -206,11 +240,14 @@ def _under_lease() -> dict[str, Any]:
     return {"job": str(lease.job_id), "fence": lease.fence}
 
 
-async def claim(limit: int) -> list[Page]:
-    """Claims up to `limit` pending discoveries for this job, oldest first."""
-    if limit <= 0:
+async def claim(crawl: Crawl) -> list[Page]:
+    """Claims the next batch of pending discoveries for this job, oldest first."""
+    if crawl.room() <= 0:
         return []
-    rows = await database.patient_rpc("claim_crawl_batch", **_under_lease(), limit=limit)
+    rows = await database.patient_rpc(
+        "claim_crawl_batch", **_under_lease(), limit=crawl.room(), round=crawl.next_round()
+    )
+    crawl.claimed += len(rows)
     return [Page(UUID(row["id"]), row["url"]) for row in rows]
 
 
@@ -225,6 +262,7 @@ async def settle(crawl: Crawl, pages: list[Page], *, answered: bool) -> None:
         answered=answered,
         wait_seconds=settings().crawl_settle_seconds,
         max_attempts=MAX_ATTEMPTS,
+        round=crawl.next_round(),
     )
     by_id = {page.id: page for page in pages}
     for row in rows:
@@ -238,22 +276,66 @@ async def leave(crawl: Crawl, pages: list[Page]) -> None:
         crawl.leave(pages)
 
 
+async def give_up(crawl: Crawl, pages: list[Page], reason: str) -> None:
+    """Marks pages failed that are bad in themselves: the crawler cannot be asked about them."""
+    if not pages:
+        return
+    await database.patient_rpc(
+        "settle_crawl_batch",
+        **_under_lease(),
+        ids=[str(page.id) for page in pages],
+        answered=True,
+        wait_seconds=0,
+        max_attempts=1,
+        round=crawl.next_round(),
+        reason=redact(reason, limit=200),
+    )
+    for page in pages:
+        crawl.settle(page, "failed", reason, time.monotonic())
+
+
 async def send_and_settle(crawl: Crawl, batch: list[Page]) -> None:
-    """Sends one batch and counts what became of its pages."""
+    """Sends one batch and counts what became of its pages.
+
+    One address the crawler does not take makes it refuse the whole batch: the halves are then sent apart, down to the
+    single page. Where every page of several is refused, it is not the pages' fault and an attempt is counted.
+    """
+    await give_up(crawl, [page for page in batch if host_of(page.url) is None], "not a web address")
+    batch = [page for page in batch if host_of(page.url) is not None]
+    refused, reason = await send_apart(crawl, batch)
+    if len(refused) == len(batch) > 1:
+        await settle(crawl, refused, answered=True)
+        crawl.note_fate(Fate.FAILED, reason, settled=False)
+    else:
+        await give_up(crawl, refused, reason)
+
+
+async def send_apart(crawl: Crawl, batch: list[Page]) -> tuple[list[Page], str]:
+    """Sends a batch, in halves where it is refused; settles what was taken, returns what was not and why."""
+    if not batch or crawl.stopped:
+        await leave(crawl, batch)
+        return [], ""
     fate, reason = await send(batch)
+    if fate is Fate.REFUSED and len(batch) == 1:
+        return batch, reason
+    if fate is Fate.REFUSED:
+        middle = len(batch) // 2
+        first, _ = await send_apart(crawl, batch[:middle])
+        second, _ = await send_apart(crawl, batch[middle:])
+        return first + second, reason
     if fate is not Fate.UNSENT:
         await settle(crawl, batch, answered=fate is not Fate.LOST)
     crawl.note_fate(fate, reason, settled=fate is not Fate.UNSENT and not any(p.id in crawl.waiting for p in batch))
     if fate is Fate.UNSENT:
         await leave(crawl, batch)
+    return [], reason
 
 
 async def step(crawl: Crawl) -> bool:
     """Sends one batch, or waits for rows in doubt. False when there is nothing left to do."""
     batch = crawl.due_again(time.monotonic())
     if not batch:
-        batch = await claim(crawl.room())
-        crawl.claimed += len(batch)
+        batch = await claim(crawl)
     if batch:
         await send_and_settle(crawl, batch)
     elif crawl.waiting:
@@ -265,6 +347,16 @@ async def step(crawl: Crawl) -> bool:
     return bool(batch or crawl.waiting)
 
 
+async def rescue_forgotten() -> None:
+    """Returns rows to pending that were left `crawling` for 10 minutes. Its failure is only logged."""
+    block: int | None = 0
+    try:
+        while block is not None:
+            block = await database.rpc("rescue_crawling", **_under_lease(), from_block=block, blocks=BLOCKS_A_LOOK)
+    except SchedulerError as error:
+        get_run_logger().warning("Rows left crawling were not looked for: %s", error)
+
+
 @job(JobType.CRAWL_PENDING, max_run_time=timedelta(minutes=30))
 async def crawl_pending(parameters: Parameters) -> JobResult:
     """Crawl Pending Content.
@@ -272,6 +364,7 @@ async def crawl_pending(parameters: Parameters) -> JobResult:
     Fetches the title, description and image of pages that were discovered and not crawled yet.
     """
     started_at = time.monotonic()
+    await rescue_forgotten()
     total = await database.patient_rpc("open_crawl", **_under_lease(), limit=parameters.max_items)
     get_run_logger().info("%s discoveries wait to be crawled", total)
     crawl = Crawl(parameters.max_items, total, started_at)

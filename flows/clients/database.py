@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from typing import Any
 
@@ -25,6 +26,9 @@ PATIENCE_SECONDS = 900.0
 _SERVICE = "database"
 # Lost connections (08), shutdown (57P0x), too many connections (53), statement or lock time-outs, serialization,
 # deadlock; PGRST000-003 and 503: PostgREST has no connection to give.
+_HTTP_STATUS = re.compile(r"\d{3}")
+# Statuses of a gateway that say the request is wrong. All others, 5xx and the 52x of a CDN, are an outage.
+_OUR_MISTAKES = ("400", "401", "403", "404", "405", "406", "409", "413", "414", "415", "422")
 _TRANSIENT = ("08", "53", "57P", "57014", "55P03", "40001", "40P01", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
 
 CALL_ERRORS = (APIError, httpx.HTTPError, json.JSONDecodeError)  # what a failed call through supabase-py raises
@@ -87,15 +91,21 @@ async def rpc(function: str, **parameters: Any) -> Any:
 
 
 async def patient_rpc(function: str, **parameters: Any) -> Any:
-    """`rpc` for runs: waits through an outage of up to 15 minutes, as long as the lease has not been taken away."""
+    """`rpc` for runs: waits through an outage of up to 15 minutes, as long as the lease has not been taken away.
+
+    For functions that may be called again after an answer was lost.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     delay = 0.5
     while True:
+        lease = current_lease()
+        if lease is not None:
+            # After an outage the beat comes first: the database calls a lease dead that was not renewed for 90 s.
+            await lease.before_acting()
         try:
             return await rpc(function, **parameters)
         except Unavailable:
-            lease = current_lease()
-            if time.monotonic() > deadline or (lease is not None and lease.stopped.is_set()):
+            if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(delay * random.uniform(1.0, 1.5))  # noqa: S311  # jitter, not a secret
         delay = min(delay * 2, 10.0)
@@ -123,6 +133,6 @@ def translate(what: str, error: Exception) -> SchedulerError:
     if code == "SJ002":
         return Conflict(error.message or "conflict")
     # In an outage an error can come with an empty code, or with the HTTP status of the gateway as its code.
-    if not code or code.startswith(_TRANSIENT) or code in ("429", "500", "502", "503", "504"):
+    if not code or code.startswith(_TRANSIENT) or (_HTTP_STATUS.fullmatch(code) and code not in _OUR_MISTAKES):
         return Unavailable(f"the database cannot answer now ({what}: {code or 'no code'})", _SERVICE)
     return PermanentError(f"the database refused {what} with {code}")

@@ -158,7 +158,10 @@ def _failure(service: str, host: str, response: httpx.Response) -> Exception:
     if status == httpx.codes.NOT_FOUND:
         absent = said.startswith(("Endpoint not found", "Route "))
         return EndpointAbsent(f"{text} (is its address right?)") if absent else NotFound(text)
-    return Refused(text) if response.is_client_error else NeighbourFailed(text)
+    if response.is_client_error:
+        content = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
+        return Refused(text, for_its_content=status in content)
+    return NeighbourFailed(text)
 
 
 def _message(body: dict[str, Any]) -> str:

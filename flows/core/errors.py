@@ -69,7 +69,11 @@ class Conflict(PermanentError):
 
 
 class Refused(PermanentError):
-    """The neighbour calls the request wrong."""
+    """The neighbour calls the request wrong: for what is in it (400, 422), or altogether (other 4xx)."""
+
+    def __init__(self, message: str, *, for_its_content: bool = False) -> None:
+        super().__init__(message)
+        self.for_its_content = for_its_content
 
 
 class EndpointAbsent(PermanentError):

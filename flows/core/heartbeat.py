@@ -16,7 +16,7 @@ from supabase import Client
 from flows.clients import database
 from flows.core import lease as leases
 from flows.core.domain import JobStatus, Progress
-from flows.core.errors import LeaseLost, TransientError
+from flows.core.errors import LeaseLost, TransientError, Unavailable
 from flows.core.lease import BEAT_SECONDS, PROGRESS_SECONDS, Lease
 
 _RETRY_SECONDS = 2.0
@@ -33,6 +33,7 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._client: Client = database.make_sync_client()
         self._quit = threading.Event()
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -45,28 +46,34 @@ class Heartbeat:
         Blocks until the database has answered: an end that is not written would be reported as a death.
         Beats go on meanwhile, so that a slow end does not lose the lease.
         """
+        # A beat that finds the job ended from now on has met our own end, and says nothing about the lease.
+        self._ending = True
         deadline = time.monotonic() + _FINISH_PATIENCE_SECONDS
         client = database.make_sync_client()
         try:
             while True:
                 try:
-                    return bool(
-                        database.sync_rpc(
-                            client,
-                            "finish_job",
-                            id=str(self._lease.job_id),
-                            fence=self._lease.fence,
-                            status=status.value,
-                            result=result,
-                            error=error,
-                        )
-                    )
+                    return self._finish(client, status, result, error)
                 except TransientError:
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(_RETRY_SECONDS)
         finally:
             self.quit()
+
+    def _finish(self, client: Client, status: JobStatus, result: dict[str, Any], error: str | None) -> bool:
+        answer = database.sync_rpc(
+            client,
+            "finish_job",
+            id=str(self._lease.job_id),
+            fence=self._lease.fence,
+            status=status.value,
+            result=result,
+            error=error,
+        )
+        if not isinstance(answer, bool):
+            raise Unavailable("something that is not the database answered finish_job", "database")
+        return answer
 
     def quit(self) -> None:
         """Stops beating."""
@@ -83,7 +90,7 @@ class Heartbeat:
                 continue
             try:
                 answer = self._beat(progress)
-            except TransientError:
+            except Exception:  # noqa: BLE001  # whatever it is, the next beat may succeed; without this thread none can
                 wait = _RETRY_SECONDS
                 continue
             wait = PROGRESS_SECONDS
@@ -105,10 +112,12 @@ class Heartbeat:
             )
         except LeaseLost:
             return "lost"
+        if answer not in ("go", "stop", "lost"):
+            raise Unavailable("something that is not the database answered beat_job", "database")
         return str(answer)
 
     def _stop(self, verdict: str) -> None:
-        if self._quit.is_set():
+        if self._ending or self._quit.is_set():
             return
         self._lease.stop(verdict)
         self._loop.call_soon_threadsafe(self._task.cancel)

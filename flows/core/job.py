@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import os
 import platform
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -25,6 +26,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import BaseModel
 
+from flows.clients.database import PATIENCE_SECONDS
 from flows.core import lease as leases
 from flows.core import scheduled_jobs
 from flows.core.domain import Job, JobResult, JobStatus, JobType, Origin
@@ -158,16 +160,18 @@ async def _adopt(kind: _Kind, run: FlowRun, parameters: BaseModel) -> Job:
 _T = TypeVar("_T")
 
 
-async def _persist(call: Callable[[], Awaitable[_T]], tries: int = 10) -> _T:
-    """Waits through about a minute without a database: a run that cannot take its lease must not begin."""
-    for attempt in range(tries):
+async def _persist(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Waits through an outage of the database: a run that cannot take its lease must not begin."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    delay = 0.5
+    while True:
         try:
             return await call()
         except TransientError:
-            if attempt == tries - 1:
+            if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(min(2.0**attempt, 10.0))
-    raise AssertionError
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, 10.0)
 
 
 async def _under_lease(kind: _Kind, parameters: BaseModel, lease: leases.Lease) -> State[Any]:

@@ -198,6 +198,21 @@ async def close_unstarted(job_id: UUID, flow_run_id: UUID | None, status: JobSta
     return bool(answer)
 
 
+async def give_up_unstarted(job_id: UUID, flow_run_id: UUID, error: str) -> bool:
+    """Fails a job whose run a worker took on and no process has begun; False while the database's grace lasts."""
+    return bool(await database.rpc("give_up_unstarted", id=str(job_id), flow_run_id=str(flow_run_id), error=error))
+
+
+async def runs_to_crash(limit: int) -> list[Job]:
+    """Dead jobs whose runs Prefect still takes for alive."""
+    return [parse(row) for row in await database.rpc("runs_to_crash", limit=limit)]
+
+
+async def record_crash(job_id: UUID) -> None:
+    """Notes that Prefect has been told of a job's death."""
+    await database.rpc("record_crash", id=str(job_id))
+
+
 async def dispatched_and_not_taken(limit: int) -> list[Job]:
     """Pending jobs that have had a flow run for 5 s and no process: Prefect is asked what became of them."""
     return [parse(row) for row in await database.rpc("sweep_dispatched", limit=limit)]

@@ -32,6 +32,7 @@ alter table public.scheduled_jobs
   add column if not exists fence bigint,
   add column if not exists dispatch_after timestamptz,
   add column if not exists dispatches integer,
+  add column if not exists run_to_crash boolean,
   add column if not exists cancel_requested_by text,
   add column if not exists cancel_requested_at timestamptz,
   add column if not exists cancel_stopped_at timestamptz,
@@ -57,6 +58,7 @@ create unique index if not exists idx_scheduled_jobs_flow_run_id on public.sched
 create unique index if not exists idx_scheduled_jobs_slot on public.scheduled_jobs (exclusive_key) where slot_held;
 create index if not exists idx_scheduled_jobs_pending on public.scheduled_jobs (exclusive_key, created_at)
   where status = 'pending';
+create index if not exists idx_scheduled_jobs_run_to_crash on public.scheduled_jobs (id) where run_to_crash;
 create index if not exists idx_scheduled_jobs_running on public.scheduled_jobs (locked_at) where status = 'running';
 
 comment on table public.scheduled_jobs is 'One row a job of the scheduler: what was asked, what is true now, how it ended';
@@ -64,6 +66,7 @@ comment on column public.scheduled_jobs.fence is 'Fencing number: raised by ever
 comment on column public.scheduled_jobs.locked_at is 'Last renewal of the lease by the database clock; 90 s without one and the lease is dead';
 comment on column public.scheduled_jobs.exclusive_key is 'Jobs with the same key run one at a time; null runs beside anything';
 comment on column public.scheduled_jobs.dispatch_after is 'The dispatcher leaves the job alone until then (another replica has it, or Prefect was down)';
+comment on column public.scheduled_jobs.run_to_crash is 'The job died and Prefect does not know yet: its run is to be forced to Crashed';
 comment on column public.scheduled_jobs.dispatches is 'How many flow runs were given up before this one; part of the next run''s idempotency key';
 
 alter table public.scheduled_jobs enable row level security;

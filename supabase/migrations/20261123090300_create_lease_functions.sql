@@ -56,7 +56,9 @@ begin
       'reason', 'the job belongs to flow run ' || v_job.flow_run_id);
   end if;
   if v_job.status = 'running' and v_job.locked_at >= now() - public.lease_length()
-     and coalesce(v_job.attempt, 0) >= p_attempt then
+     and coalesce(v_job.attempt, 0) >= p_attempt
+     -- The holder itself asks again when it has not heard the answer; it gets a new fence.
+     and v_job.locked_by is distinct from p_worker then
     return jsonb_build_object('decision', 'taken', 'fence', null,
       'reason', 'the lease is held by ' || coalesce(v_job.locked_by, 'another process'));
   end if;

@@ -11,6 +11,7 @@ begin
   for v_next in
     select distinct on (w.exclusive_key) w.id from public.scheduled_jobs w
       where w.status = 'pending' and w.flow_run_id is null and w.exclusive_key is not null and w.slot_held is not true
+        and w.origin is not null
         and not exists (select from public.scheduled_jobs h where h.exclusive_key = w.exclusive_key and h.slot_held)
       order by w.exclusive_key, public.priority_rank(w.priority), w.created_at, w.id
   loop
@@ -34,6 +35,8 @@ begin
         where id in (
           select d.id from public.scheduled_jobs d
             where d.status = 'pending' and d.flow_run_id is null and (d.exclusive_key is null or d.slot_held)
+              -- Rows without an origin were accepted by the published scheduler, for a run of its own.
+              and d.origin is not null
               and (d.dispatch_after is null or d.dispatch_after <= now())
             order by public.priority_rank(d.priority), d.created_at, d.id
             limit p_limit for update skip locked)
@@ -84,6 +87,32 @@ begin
 end $$;
 comment on function public.close_unstarted_job is 'Ends a job whose run ended before any process took its lease';
 
+create function public.give_up_unstarted(p_id uuid, p_flow_run_id uuid, p_error text) returns boolean
+language plpgsql security definer set search_path = '' as $$
+-- For a job whose run a worker took on and no process has begun. Like a lease, it gets its full time again after the
+-- database was away: its process may be waiting for it.
+begin
+  if exists (select from public.sweep_state where swept_at > now() - interval '20 seconds' and grace_until <= now())
+     and public.close_unstarted_job(p_id, p_flow_run_id, 'failed', p_error) then
+    update public.scheduled_jobs set run_to_crash = true where id = p_id;
+    return true;
+  end if;
+  return false;
+end $$;
+comment on function public.give_up_unstarted is 'Fails a job whose run was taken on by a worker and never begun';
+
+create function public.runs_to_crash(p_limit integer) returns setof public.scheduled_jobs
+language sql stable security definer set search_path = '' as $$
+  select * from public.scheduled_jobs where run_to_crash limit p_limit
+$$;
+comment on function public.runs_to_crash is 'Dead jobs whose runs Prefect still takes for alive';
+
+create function public.record_crash(p_id uuid) returns void
+language sql security definer set search_path = '' as $$
+  update public.scheduled_jobs set run_to_crash = null where id = p_id and run_to_crash
+$$;
+comment on function public.record_crash is 'Notes that Prefect has been told of a job''s death';
+
 create function public.sweep_dispatched(p_limit integer) returns setof public.scheduled_jobs
 language sql stable security definer set search_path = '' as $$
   select * from public.scheduled_jobs
@@ -106,7 +135,8 @@ create function public.reap_dead_leases() returns setof public.scheduled_jobs
 language plpgsql security definer set search_path = '' as $$
 -- Ends jobs whose lease is dead. Runs that could not renew because the database was away are not dead: after a gap
 -- between sweeps (nobody swept because nobody could) every lease gets its full length again.
--- Running rows without a lease were left by the published scheduler; the longest job it had could run 6 hours.
+-- Running rows without a lease, and pending ones without an origin, were left by the published scheduler; the longest
+-- job it had could run 6 hours.
 declare
   v_state public.sweep_state;
 begin
@@ -126,6 +156,7 @@ begin
     update public.scheduled_jobs j set
       status = 'failed',
       error = d.reason,
+      run_to_crash = case when j.flow_run_id is not null then true end,
       result = jsonb_build_object(
         'success', false,
         'itemsProcessed', coalesce((j.progress ->> 'itemsProcessed')::integer, 0),
@@ -133,14 +164,14 @@ begin
         'details', jsonb_build_object('died', true))
     from (
       select id, case when fence is null
-          then 'left running by an earlier scheduler: no process holds it'
+          then format('left %s by an earlier scheduler: no process holds it', status)
           else format('lease lost: no sign of life from %s since %s',
                       coalesce(locked_by, 'its worker'), to_char(locked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
         end as reason
       from public.scheduled_jobs
-      where status = 'running'
-        and (locked_at < now() - public.lease_length()
-             or (locked_at is null and coalesce(started_at, created_at) < now() - interval '6 hours'))
+      where (status = 'running' and locked_at < now() - public.lease_length())
+        or (status = 'running' and locked_at is null and coalesce(started_at, created_at) < now() - interval '6 hours')
+        or (status = 'pending' and origin is null and created_at < now() - interval '6 hours')
       for update skip locked
     ) d
     where j.id = d.id
@@ -149,6 +180,8 @@ end $$;
 comment on function public.reap_dead_leases is 'Fails jobs whose lease is dead; returns them';
 
 revoke execute on function public.claim_dispatch, public.record_dispatch, public.postpone_dispatch, public.forget_flow_run,
-  public.close_unstarted_job, public.sweep_dispatched, public.reap_dead_leases from public, anon, authenticated;
+  public.close_unstarted_job, public.give_up_unstarted, public.runs_to_crash, public.record_crash,
+  public.sweep_dispatched, public.reap_dead_leases from public, anon, authenticated;
 grant execute on function public.claim_dispatch, public.record_dispatch, public.postpone_dispatch, public.forget_flow_run,
-  public.close_unstarted_job, public.sweep_dispatched, public.reap_dead_leases to service_role;
+  public.close_unstarted_job, public.give_up_unstarted, public.runs_to_crash, public.record_crash,
+  public.sweep_dispatched, public.reap_dead_leases to service_role;

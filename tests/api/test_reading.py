@@ -207,7 +207,9 @@ class TestFilters:
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"].startswith(sentence), answer.json()["error"]
 
-    @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+    @pytest.mark.parametrize(
+        "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-01-01T00:00:00+18:00"]
+    )
     async def test_the_ends_of_time_are_times(self, shim: Shim, time: str) -> None:
         assert (await shim.get("/api/jobs", params={"from": time, "to": time})).status_code == 200
 

@@ -53,16 +53,18 @@ class Scheduler:
         found: UUID = row["id"]
         return found
 
-    async def take(self, job: UUID, run: UUID | None = None, attempt: int = 1) -> dict[str, Any]:
+    async def take(
+        self, job: UUID, run: UUID | None = None, attempt: int = 1, worker: str = "another worker"
+    ) -> dict[str, Any]:
         answer: dict[str, Any] = await self.call(
-            "take_job", id=job, flow_run_id=run or job, attempt=attempt, worker="a worker"
+            "take_job", id=job, flow_run_id=run or job, attempt=attempt, worker=worker
         )
         return answer
 
     async def running(self, **job: Any) -> tuple[UUID, int]:
         """A job whose lease is held; its id and fence."""
         job_id = await self.accept(**job)
-        taken = await self.take(job_id)
+        taken = await self.take(job_id, worker="a worker")
         assert taken["decision"] == "go", taken
         return job_id, taken["fence"]
 

@@ -92,7 +92,8 @@ async def test_strangers_may_call_and_read_nothing_of_ours(scheduler: Scheduler,
     functions = [
         "accept_job", "adopt_run", "take_job", "beat_job", "finish_job", "require_lease", "claim_dispatch",
         "record_dispatch", "postpone_dispatch", "forget_flow_run", "close_unstarted_job", "sweep_dispatched",
-        "reap_dead_leases", "open_crawl", "claim_crawl_batch", "settle_crawl_batch", "release_crawl_batch",
+        "reap_dead_leases", "open_crawl", "claim_crawl_batch", "rescue_crawling", "settle_crawl_batch",
+        "release_crawl_batch", "give_up_unstarted", "runs_to_crash", "record_crash",
         "crawl_claim_lives", "list_jobs",
     ]  # fmt: skip
     allowed = await scheduler.connection.fetch(

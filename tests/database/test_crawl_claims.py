@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from tests.database.conftest import Scheduler
+
+_rounds = itertools.count(1)  # every call is a round of its own unless it is to be a repetition
 
 
 async def discoveries(scheduler: Scheduler, count: int) -> list[UUID]:
@@ -21,15 +24,30 @@ async def discoveries(scheduler: Scheduler, count: int) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def claim(scheduler: Scheduler, job: tuple[UUID, int], limit: int) -> list[UUID]:
-    return [row["id"] for row in await scheduler.rows("claim_crawl_batch", job=job[0], fence=job[1], limit=limit)]
+async def claim(scheduler: Scheduler, job: tuple[UUID, int], limit: int, round_: int = 0) -> list[UUID]:
+    rows = await scheduler.rows(
+        "claim_crawl_batch", job=job[0], fence=job[1], limit=limit, round=round_ or next(_rounds)
+    )
+    return [row["id"] for row in rows]
 
 
 async def settle(
-    scheduler: Scheduler, job: tuple[UUID, int], ids: list[UUID], *, answered: bool = True, wait: int = 120
+    scheduler: Scheduler,
+    job: tuple[UUID, int],
+    ids: list[UUID],
+    *,
+    answered: bool = True,
+    round_: int = 0,
 ) -> dict[UUID, str]:
     rows = await scheduler.rows(
-        "settle_crawl_batch", job=job[0], fence=job[1], ids=ids, answered=answered, wait_seconds=wait, max_attempts=3
+        "settle_crawl_batch",
+        job=job[0],
+        fence=job[1],
+        ids=ids,
+        answered=answered,
+        wait_seconds=120,
+        max_attempts=3,
+        round=round_ or next(_rounds),
     )
     return {row["id"]: row["outcome"] for row in rows}
 
@@ -46,6 +64,14 @@ async def test_the_oldest_are_claimed_first_and_once(scheduler: Scheduler) -> No
     assert await claim(scheduler, job, 3) == ids[:3]
     assert await claim(scheduler, job, 3) == ids[3:]
     assert await claim(scheduler, job, 3) == []
+
+
+async def test_a_claim_asked_for_again_in_its_round_gives_the_same_rows(scheduler: Scheduler) -> None:
+    ids = await discoveries(scheduler, 5)
+    job = await scheduler.running()
+    assert await claim(scheduler, job, 3, round_=7) == ids[:3]
+    assert await claim(scheduler, job, 3, round_=7) == ids[:3]
+    assert await claim(scheduler, job, 3, round_=8) == ids[3:]
 
 
 async def test_two_runs_side_by_side_never_hold_the_same_row(scheduler: Scheduler, another: Scheduler) -> None:
@@ -73,7 +99,7 @@ async def test_a_claim_holds_while_the_lease_lives_and_no_longer(scheduler: Sche
     assert await claim(scheduler, two, 2) == ids
     # Whoever lost the lease can settle nothing, also after it has come back.
     await scheduler.age_lease(one[0], 0)
-    assert await settle(scheduler, one, ids) == {}
+    assert await settle(scheduler, one, ids) == dict.fromkeys(ids, "released")
 
 
 async def test_nothing_is_claimed_or_settled_under_an_old_fence(scheduler: Scheduler) -> None:
@@ -92,9 +118,11 @@ async def test_rows_tell_what_was_done(scheduler: Scheduler) -> None:
     await set_status(scheduler, [good], "completed")
     await set_status(scheduler, [bad], "failed")
     await scheduler.connection.execute("delete from public.discoveries where id = $1", gone)
-    outcomes = await settle(scheduler, job, [good, bad, open_, gone])
-    assert outcomes == {good: "completed", bad: "failed", open_: "retry", gone: "failed"}
-    assert await settle(scheduler, job, [good, bad, gone]) == {}
+    expected = {good: "completed", bad: "failed", open_: "retry", gone: "failed"}
+    assert await settle(scheduler, job, [good, bad, open_, gone], round_=99) == expected
+    # The answer was lost: asked again in the same round it says the same and counts nothing twice.
+    assert await settle(scheduler, job, [good, bad, open_, gone], round_=99) == expected
+    assert await scheduler.connection.fetchval("select attempts from public.crawl_claims") == 1
 
 
 async def test_a_lost_answer_leaves_the_row_in_doubt_for_a_while_and_then_counts(scheduler: Scheduler) -> None:
@@ -150,7 +178,7 @@ async def test_opening_puts_back_what_a_dead_run_left_crawling(scheduler: Schedu
     assert await claim(scheduler, job, 100) == ids
 
 
-async def test_opening_puts_back_rows_left_crawling_for_ten_minutes_only(scheduler: Scheduler) -> None:
+async def test_rows_left_crawling_are_put_back_after_ten_minutes_and_not_before(scheduler: Scheduler) -> None:
     fresh, stale = await discoveries(scheduler, 2)
     await scheduler.connection.execute("alter table public.discoveries disable trigger user")
     try:
@@ -164,7 +192,9 @@ async def test_opening_puts_back_rows_left_crawling_for_ten_minutes_only(schedul
     finally:
         await scheduler.connection.execute("alter table public.discoveries enable trigger user")
     job = await scheduler.running()
-    assert await scheduler.call("open_crawl", job=job[0], fence=job[1], limit=100) == 1
+    block: int | None = 0
+    while block is not None:
+        block = await scheduler.call("rescue_crawling", job=job[0], fence=job[1], from_block=block, blocks=1)
     assert await claim(scheduler, job, 100) == [stale]
 
 

@@ -24,6 +24,11 @@ async def test_a_living_lease_is_not_given_twice(scheduler: Scheduler) -> None:
     assert (await scheduler.take(job))["decision"] == "taken"
 
 
+async def test_a_process_that_did_not_hear_the_answer_takes_its_lease_again(scheduler: Scheduler) -> None:
+    job, fence = await scheduler.running()
+    assert await scheduler.take(job, worker="a worker") == {"decision": "go", "fence": fence + 1, "reason": None}
+
+
 async def test_a_dead_lease_passes_to_the_same_run_under_a_higher_fence(scheduler: Scheduler) -> None:
     job, fence = await scheduler.running()
     await scheduler.age_lease(job, 91)
@@ -128,6 +133,39 @@ async def test_a_row_left_running_by_the_earlier_scheduler_ends_after_six_hours(
     )
     (reaped,) = await scheduler.sweep_without_grace()
     assert reaped["error"] == "left running by an earlier scheduler: no process holds it"
+
+
+async def test_a_row_left_pending_by_the_earlier_scheduler_is_never_run(scheduler: Scheduler) -> None:
+    await scheduler.connection.execute(
+        "insert into public.scheduled_jobs (job_type, status, created_at) values"
+        " ('crawl_pending', 'pending', now() - interval '7 hours'), ('crawl_pending', 'pending', now())"
+    )
+    assert await scheduler.rows("claim_dispatch", limit=10) == []
+    (reaped,) = await scheduler.sweep_without_grace()
+    assert reaped["error"] == "left pending by an earlier scheduler: no process holds it"
+
+
+async def test_prefect_is_told_of_a_death_once(scheduler: Scheduler) -> None:
+    job, _ = await scheduler.running()
+    await scheduler.age_lease(job, 91)
+    await scheduler.sweep_without_grace()
+    assert [row["id"] for row in await scheduler.rows("runs_to_crash", limit=10)] == [job]
+    await scheduler.call("record_crash", id=job)
+    assert await scheduler.rows("runs_to_crash", limit=10) == []
+
+
+async def test_a_run_nobody_began_is_given_up_but_not_after_a_gap(scheduler: Scheduler) -> None:
+    job = await scheduler.accept()
+    await scheduler.call("record_dispatch", id=job, flow_run_id=job)
+    given_up = {"id": job, "flow_run_id": job, "error": "never started"}
+    await scheduler.sweeps_ran_just_now()
+    await scheduler.connection.execute("update public.sweep_state set swept_at = now() - interval '1 minute'")
+    assert not await scheduler.call("give_up_unstarted", **given_up)
+    await scheduler.rows("reap_dead_leases")
+    assert not await scheduler.call("give_up_unstarted", **given_up)
+    await scheduler.sweeps_ran_just_now()
+    assert await scheduler.call("give_up_unstarted", **given_up)
+    assert [row["id"] for row in await scheduler.rows("runs_to_crash", limit=10)] == [job]
 
 
 async def test_two_sweeps_at_once_reap_once(scheduler: Scheduler, another: Scheduler) -> None:

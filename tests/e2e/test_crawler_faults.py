@@ -69,3 +69,18 @@ async def test_an_answer_without_results_is_read_off_the_rows(admin: Admin) -> N
     await admin.fault("crawler", "no_results")
     job = await admin.wait((await admin.trigger())["id"])
     assert job["result"]["details"]["successfulCrawls"] == 3
+
+
+async def test_addresses_nobody_can_crawl_fail_alone(admin: Admin) -> None:
+    await admin.seed_bulk(12)
+    odd = ["ftp://example.org/a", "http://[bad/x", " http://example.org/led-by-a-space"]
+    await admin.sql.execute("insert into public.discoveries (url) select unnest($1::text[])", odd)
+    job = await admin.wait((await admin.trigger())["id"])
+    assert job["status"] == "completed", job
+    assert job["result"]["details"]["successfulCrawls"] == 12
+    assert job["result"]["details"]["failedCrawls"] == 3
+    rows = await admin.sql.fetch("select url, crawl_error from public.discoveries where crawl_status = 'failed'")
+    told = {row["url"]: row["crawl_error"] for row in rows}
+    assert told.keys() == set(odd)
+    assert told["ftp://example.org/a"] == told["http://[bad/x"] == "not a web address"
+    assert told[" http://example.org/led-by-a-space"].startswith("crawler answered 400")

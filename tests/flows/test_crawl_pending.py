@@ -24,6 +24,7 @@ from flows.crawl_pending import (
     Parameters,
     describe,
     fate_of,
+    host_of,
     next_size,
 )
 
@@ -45,8 +46,9 @@ def crawl(max_items: int = 1000) -> Crawl:
         (Unavailable("x", "crawler", may_be_done=True), Fate.LOST),  # 502, 504: a gateway lost the answer
         (AnswerLost("x"), Fate.LOST),  # time-out, dropped connection
         (NeighbourFailed("x"), Fate.FAILED),  # 500, success: false, nonsense
-        (Refused("x"), Fate.FAILED),  # 400
-        (EndpointAbsent("x"), Fate.FAILED),  # wrong address
+        (Refused("x", for_its_content=True), Fate.REFUSED),  # 400, 422
+        (Refused("x"), Fate.UNSENT),  # 401, 403: no page is to blame
+        (EndpointAbsent("x"), Fate.UNSENT),  # wrong address in the settings
     ],
 )
 def test_a_failed_call_has_a_fate(error: Exception, fate: Fate) -> None:
@@ -92,11 +94,11 @@ def test_batches_without_an_answer_open_the_breaker_and_an_answer_resets_it() ->
     for _ in range(BREAKER_BATCHES - 1):
         run.note_fate(Fate.LOST, "no answer", settled=False)
     run.note_fate(Fate.ANSWERED, "", settled=True)
-    for _ in range(BREAKER_BATCHES - 1):
+    opened = []
+    for _ in range(BREAKER_BATCHES):
         run.note_fate(Fate.FAILED, "500", settled=False)
-    assert not run.stopped
-    run.note_fate(Fate.FAILED, "500", settled=False)
-    assert run.stopped
+        opened.append(run.stopped)
+    assert opened == [False] * (BREAKER_BATCHES - 1) + [True]
     assert run.room() == 0
 
 
@@ -163,7 +165,17 @@ def test_an_error_entry_names_host_and_id_and_no_address() -> None:
     assert text == f"example.org ({UUID(int=7)}): GET https://example.org/p failed, write to <address>"
 
 
-@pytest.mark.parametrize("given", [{"max_items": 0}, {"max_items": 10_001}, {"max_items": "many"}, {"items": 5}])
+@pytest.mark.parametrize(
+    "url", ["http://[bad/x", "ftp://example.org/a", "javascript:alert(1)", "", "http://", "http://[notip]/"]
+)
+def test_what_is_no_web_address_is_told_without_it(url: str) -> None:
+    assert host_of(url) is None
+    assert describe(Page(UUID(int=7), url), "no") == f"unknown host ({UUID(int=7)}): no"
+
+
+@pytest.mark.parametrize(
+    "given", [{"mode": "stale"}, {"max_items": 0}, {"max_items": 10_001}, {"max_items": "many"}, {"items": 5}]
+)
 def test_parameters_are_bounded_and_known(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Parameters.model_validate(given)
