@@ -13,6 +13,10 @@ from flows.core.domain import JobStatus, JobType
 MOST_BY_PAGE = 10_000
 
 
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 def _aware(value: datetime) -> datetime:
     """The time in UTC: the database takes fewer offsets than ISO 8601 has."""
     if value.tzinfo is None:
@@ -20,8 +24,7 @@ def _aware(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        end = datetime.min if value.year == datetime.min.year else datetime.max
-        return end.replace(tzinfo=UTC)
+        return _LAST if value.year == _LAST.year else _FIRST
 
 
 Time = Annotated[datetime, AfterValidator(_aware)]
