@@ -1,0 +1,1 @@
+"""Benchmarks: limit and ours in one run, one JSON line for each figure."""
