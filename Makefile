@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: up
-up: $(PYTHON_READY) $(NODE_READY) ## Start the whole stack, crawl the seed pages, stay until Ctrl-C (ONCE=1: stop after the result; URLS=file: crawl these; SCHEDULES=1: cron runs)
+up: $(PYTHON_READY) $(NODE_READY) ## Start the whole stack, crawl the seed pages, stay until Ctrl-C (ONCE=1: stop after the result; URLS=file: crawl these; SCHEDULES=1: cron runs; WORKER=process: Prefect's own worker)
 	@$(BIN)/python -m sandbox up
 
 .PHONY: down
@@ -29,6 +29,10 @@ test: $(PYTHON_READY) $(NODE_READY) ## Run every test on a stack of its own (ARG
 .PHONY: chaos
 chaos: $(PYTHON_READY) $(NODE_READY) ## Kill worker and flow ten times and wait out the real leases (20 minutes; KILLS=n, SEED=n)
 	@REAL_TIME=1 KILLS=$(or $(KILLS),10) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s --durations=10 tests/chaos
+
+.PHONY: bench-start
+bench-start: $(PYTHON_READY) $(NODE_READY) ## Measure trigger to first line, our worker against Prefect's (20 minutes; one JSON line a figure)
+	@$(BIN)/python -m bench.start
 
 .PHONY: check
 check: $(PYTHON_READY) ## Check format, lint, types and deployments
@@ -47,7 +51,7 @@ lock: $(PYTHON_READY) ## Resolve the dependencies of pyproject.toml and sandbox/
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(PYTHON_READY): requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none is installed as python3 or python3.1x."; exit 1; }

@@ -15,6 +15,7 @@ from api.orchestrator import Orchestrator
 from flows.core import scheduled_jobs
 from flows.core.domain import Job, JobStatus
 from flows.core.errors import NotFound, PermanentError, TransientError
+from flows.core.wake import wake_worker
 
 SIMULTANEOUS = 5
 BACK_OFF_SECONDS = 2
@@ -25,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    def __init__(self, orchestrator: Orchestrator, sweep_seconds: float) -> None:
+    def __init__(self, orchestrator: Orchestrator, sweep_seconds: float, wake_socket: str | None = None) -> None:
         self._orchestrator = orchestrator
         self._sweep_seconds = sweep_seconds
+        self._wake_socket = wake_socket
         self._kicked = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._failures_in_a_row = 0
@@ -91,6 +93,7 @@ class Dispatcher:
             await scheduled_jobs.close_unstarted(job.id, None, JobStatus.FAILED, str(error))
             return
         self._failures_in_a_row = 0
+        wake_worker(self._wake_socket)
         status = await scheduled_jobs.record_dispatch(job.id, flow_run_id)
         logger.info("Job dispatched", extra={"job_id": job.id, "flow_run_id": flow_run_id})
         if status is None or status.has_ended:

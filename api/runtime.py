@@ -83,7 +83,7 @@ def build_runtime(
         neighbours=asked,
         orchestrator=orchestrator,
         catalogue=catalogue,
-        dispatcher=Dispatcher(orchestrator, settings.sweep_seconds),
+        dispatcher=Dispatcher(orchestrator, settings.sweep_seconds, settings.worker_wake_socket),
         reconciler=Reconciler(orchestrator, catalogue, settings.sweep_seconds),
         readiness=Readiness(
             {"supabase": check_database, "prefect": orchestrator.check, "jwks": authenticator.keys.check}

@@ -7,6 +7,10 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
+from prefect.workers.utilities import (
+    get_available_work_pool_types,
+    get_default_base_job_template_for_infrastructure_type,
+)
 
 # Name → priority; a lower number is served first.
 QUEUES = {"high": 1, "medium": 2, "low": 3}
@@ -18,7 +22,7 @@ async def ensure_pool(client: PrefectClient, name: str, kind: str) -> list[str]:
     An existing pool keeps its type: Prefect cannot change it. Raises ValueError when it is of another one.
     """
     changes = []
-    template = await base_job_template(client, kind)
+    template = await base_job_template(kind)
     try:
         pool = await client.read_work_pool(name)
     except ObjectNotFound:
@@ -48,13 +52,15 @@ async def _ensure_queues(client: PrefectClient, pool: str) -> list[str]:
     return changes
 
 
-async def base_job_template(client: PrefectClient, kind: str) -> dict[str, Any]:
-    """The job template for a worker type, from Prefect's own list of them. Raises ValueError for an unknown type."""
-    collections = await client.read_worker_metadata()
-    types = {name: worker for collection in collections.values() for name, worker in collection.items()}
-    if kind not in types:
-        raise ValueError(f"work pool type {kind!r} is not known; valid are {', '.join(sorted(types))}")
-    template: dict[str, Any] = types[kind]["default_base_job_configuration"]
+async def base_job_template(kind: str) -> dict[str, Any]:
+    """The default job template of a worker type: an installed one's own, else Prefect's list of them.
+
+    Raises ValueError for an unknown type.
+    """
+    template = await get_default_base_job_template_for_infrastructure_type(kind)
+    if template is None:
+        valid = ", ".join(await get_available_work_pool_types())
+        raise ValueError(f"work pool type {kind!r} is not known; valid are {valid}")
     if kind == "process":
         # The generated command imports Prefect twice (2.5 s more before a run's first line).
         template["variables"]["properties"]["command"]["default"] = "python -m prefect.engine"

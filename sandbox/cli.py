@@ -53,7 +53,13 @@ def up(options: argparse.Namespace) -> int:
 
 async def _up(options: argparse.Namespace) -> int:
     terminal = Terminal()
-    stack = Stack(options.state, presets=presets_of(os.environ), schedules=options.schedules, reporter=terminal)
+    stack = Stack(
+        options.state,
+        presets=presets_of(os.environ),
+        schedules=options.schedules,
+        worker_type=os.environ.get("WORKER") or "forkserver",
+        reporter=terminal,
+    )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stack.asked_to_stop.set)
     work = asyncio.create_task(_session(stack, terminal, options))

@@ -146,11 +146,18 @@ def _prefect(wiring: Wiring, http: httpx.AsyncClient) -> Part:
 
 
 def _worker(wiring: Wiring, http: httpx.AsyncClient) -> Part:
-    command = [
-        *(sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
-        *("--name", WORKER_NAME, "--install-policy", "never", "--no-create-pool-if-not-found"),
-    ]
+    commands = {
+        "forkserver": (sys.executable, "-m", "worker", "--name", WORKER_NAME),
+        "process": (
+            *(sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
+            *("--name", WORKER_NAME, "--install-policy", "never", "--no-create-pool-if-not-found"),
+        ),
+    }
+    command = [*commands[wiring.worker_type]]
     environment = wiring.flow_environment() | {
+        "WORKER_WAKE_SOCKET": wiring.wake_socket,
+        # Somebody waits at the terminal: runs are told to end at once instead of being waited for.
+        "WORKER_DRAIN_SECONDS": "0.5",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_WORKER_PREFETCH_SECONDS": "1",
         "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
@@ -162,7 +169,7 @@ def _worker(wiring: Wiring, http: httpx.AsyncClient) -> Part:
         seen = [worker["last_heartbeat_time"] for worker in answer.json() if worker["name"] == WORKER_NAME]
         return any(datetime.fromisoformat(time) >= since for time in seen)
 
-    return Part("worker", lambda: dying_with_us(command), environment, is_ready, needs=("work pool",))
+    return Part("worker", lambda: dying_with_us(command), environment, is_ready, needs=("work pool",), grace_seconds=12)
 
 
 def _shim(wiring: Wiring, http: httpx.AsyncClient) -> Part:

@@ -56,6 +56,7 @@ class Stack:
         parts: Iterable[str] = ALL_PARTS,
         presets: Mapping[str, str] | None = None,
         schedules: bool = False,
+        worker_type: str = "forkserver",
         settings: Mapping[str, str] | None = None,
         reporter: Reporter | None = None,
     ) -> None:
@@ -65,7 +66,13 @@ class Stack:
         self.died: asyncio.Queue[str] = asyncio.Queue()
         self._wanted = frozenset(parts)
         self._make_wiring = partial(
-            make_wiring, self.state, ports=ports, presets=presets or {}, schedules=schedules, settings=settings or {}
+            make_wiring,
+            self.state,
+            ports=ports,
+            presets=presets or {},
+            schedules=schedules,
+            settings=settings or {},
+            worker_type=worker_type,
         )
         self._reporter = reporter or Reporter()
         self._running: dict[str, RunningPart] = {}

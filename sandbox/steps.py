@@ -78,10 +78,21 @@ async def _tables(wiring: Wiring, *, void_leases: bool) -> str:
 
 async def _deployments(wiring: Wiring) -> str:
     environment = wiring.base_environment() | wiring.prefect_client_environment()
-    environment |= {"WORK_POOL_TYPE": "process", "SCHEDULES_PAUSED": "" if wiring.schedules else "1"}
+    environment |= {"WORK_POOL_TYPE": wiring.worker_type, "SCHEDULES_PAUSED": "" if wiring.schedules else "1"}
+    if "prefect" not in wiring.replaced:
+        await _drop_pool_of_another_type(wiring)
     output = await _run([sys.executable, "-m", "deployments", "apply"], environment)
     wiring.state.log("deployments").write_text(output)
     return "applied, schedules on" if wiring.schedules else "applied, schedules paused"
+
+
+async def _drop_pool_of_another_type(wiring: Wiring) -> None:
+    """Make room where the last start had another worker: Prefect cannot change a pool's type."""
+    address = f"{wiring.url('prefect')}/work_pools/{WORK_POOL}"
+    async with httpx.AsyncClient(trust_env=False, headers=wiring.prefect_headers) as http:
+        answer = await http.get(address)
+        if answer.is_success and answer.json()["type"] != wiring.worker_type:
+            (await http.delete(address)).raise_for_status()
 
 
 async def _work_pool(wiring: Wiring) -> str:
@@ -89,7 +100,7 @@ async def _work_pool(wiring: Wiring) -> str:
     async with httpx.AsyncClient(trust_env=False, headers=wiring.prefect_headers) as http:
         for _ in range(_APPLY_SECONDS * _ASKED_A_SECOND):
             answer = await http.get(address)
-            if answer.is_success:
+            if answer.is_success and answer.json()["type"] == wiring.worker_type:
                 return f"{WORK_POOL} ({answer.json()['type']})"
             await asyncio.sleep(1 / _ASKED_A_SECOND)
     raise SandboxError(f"Prefect has no work pool {WORK_POOL} after {_APPLY_SECONDS} s (HTTP {answer.status_code}).")

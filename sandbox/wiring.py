@@ -6,6 +6,7 @@ A preset DATABASE_URL, SUPABASE_URL, PREFECT_API_URL, CLERK_API_URL or *_SERVICE
 import base64
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ from sandbox.state import Secrets, StateFolder
 
 WORK_POOL = "stumbleable"
 WORKER_NAME = "sandbox"
+# Ours, and Prefect's own; both serve the pool of the same name.
+WORKER_TYPES = ("forkserver", "process")
 SERVICES = ("discovery", "user", "crawler", "email")
 
 # Which of the caller's variables replaces which parts.
@@ -62,8 +65,11 @@ class Wiring:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of flows and shim: environment variables that a test wants other than by default."""
     schedules: bool = False
+    worker_type: str = "forkserver"
 
     def __post_init__(self) -> None:
+        if self.worker_type not in WORKER_TYPES:
+            raise SandboxError(f"WORKER is {self.worker_type!r}; it can be {' or '.join(WORKER_TYPES)}.")
         missing = {
             "SUPABASE_URL": ("DATABASE_URL", "SUPABASE_SERVICE_KEY"),
             "CLERK_API_URL": ("CLERK_SECRET_KEY", "CLERK_ISSUER"),
@@ -81,7 +87,7 @@ class Wiring:
     def url(self, part: str) -> str:
         """Where the part answers; for `postgres` without the password, for `worker` the pool it polls."""
         if part == "worker":
-            return f"pool {WORK_POOL}"
+            return f"pool {WORK_POOL} ({self.worker_type})"
         if part == "postgres":
             return without_password(self.database_url)
         if part in self.replaced and part != "postgrest":
@@ -202,8 +208,15 @@ class Wiring:
             **self.settings,
         }
 
+    @cached_property
+    def wake_socket(self) -> str:
+        """Where the worker hears that a run is due; a socket's path has room for 107 bytes."""
+        path = str(self.state.temporary / "wake.sock")
+        return path if len(path.encode()) < 100 else f"{tempfile.gettempdir()}/sandbox-{self.state.marker}.sock"  # noqa: PLR2004
+
     def shim_environment(self) -> dict[str, str]:
         return self.flow_environment() | {
+            "WORKER_WAKE_SOCKET": self.wake_socket,
             "HOST": HOST,
             "PORT": str(self.ports["shim"]),
             "PREFECT_UI_URL": self.prefect_ui_url,
@@ -227,9 +240,10 @@ def make_wiring(
     presets: Mapping[str, str],
     settings: Mapping[str, str],
     schedules: bool,
+    worker_type: str,
 ) -> Wiring:
     numbers = dict(FIXED) if ports == "fixed" else free_ports(FIXED)
-    return Wiring(state, state.secrets(), numbers, presets, settings, schedules)
+    return Wiring(state, state.secrets(), numbers, presets, settings, schedules, worker_type)
 
 
 def with_login(url: str, user: str, password: str) -> str:

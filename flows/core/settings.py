@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     discovery_service_url: str = "http://discovery-service:7001"
     service_token: SecretStr | None = Field(None, description="Sent to neighbours as X-Service-Token where set")
     work_pool: str = Field("stumbleable", description="Prefect work pool that runs the jobs")
+    worker_wake_socket: str | None = Field(None, description="Where a worker on this machine hears of new runs")
     crawler_timeout_seconds: float = Field(60.0, ge=0.1, le=60, description="How long a batch's answer is waited for")
     crawl_settle_seconds: int = Field(
         120, ge=0, le=600, description="How long after a lost answer a row may still be settled by the crawler"

@@ -54,7 +54,7 @@ async def test_a_run_without_work_is_completed(admin: Admin) -> None:
 async def test_parameters_reach_the_run(admin: Admin) -> None:
     await admin.seed_bulk(12)
     job = await admin.wait((await admin.trigger(parameters={"max_items": 5}, priority="HIGH"))["id"])
-    assert job["parameters"] == {"max_items": 5}
+    assert job["parameters"] == {"mode": "pending", "max_items": 5}
     assert job["result"]["itemsProcessed"] == 5
     assert await admin.crawl_statuses() == {"completed": 5, "pending": 7}
 

@@ -43,7 +43,11 @@ async def test_a_run_started_by_hand_gets_its_row_and_obeys_the_gate(admin: Admi
     waiting = await until(waits, seconds=10, what="the run waits for the gate")
     assert (waiting["status"], waiting["startedBy"]) == ("pending", None)
     job = await admin.wait(job_id)
-    assert (job["status"], job["origin"], job["parameters"]) == ("completed", "prefect", {"max_items": 2})
+    assert (job["status"], job["origin"], job["parameters"]) == (
+        "completed",
+        "prefect",
+        {"mode": "pending", "max_items": 2},
+    )
     assert job["startedAt"] >= (await admin.job(holder["id"]))["completedAt"]
 
 
