@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 HOST = "127.0.0.1"
 
-# The published numbers of neighbours.md, plus the ones the other tools document themselves with.
+# The numbers the services were published with, plus the ones the other tools document themselves with.
 FIXED: Mapping[str, int] = MappingProxyType(
     {
         "postgres": 54322,

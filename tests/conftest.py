@@ -4,6 +4,7 @@
 They are two stacks, because a worker and a sweep would move the rows that a test of the database has set up.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from typing import TypeAlias
@@ -81,7 +82,8 @@ async def empty_tables(stack: Stack) -> None:
 
 async def _running(tmp_path_factory: pytest.TempPathFactory, name: str, parts: Iterable[str]) -> AsyncIterator[Stack]:
     folder = tmp_path_factory.mktemp(name)
-    async with Stack(folder, ports="free", parts=parts, settings=_FLOW_SETTINGS) as stack:
+    worker_type = os.environ.get("WORKER") or "forkserver"
+    async with Stack(folder, ports="free", parts=parts, settings=_FLOW_SETTINGS, worker_type=worker_type) as stack:
         yield stack
     # The logs stay for whoever looks into a failure; a cluster a session would fill the disk.
     shutil.rmtree(folder / "pgdata", ignore_errors=True)
