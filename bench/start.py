@@ -158,7 +158,11 @@ def _say(text: str) -> None:
 
 
 async def main(runs: int, at_once: int, memory_runs: int) -> bool:
-    folder = Path(tempfile.mkdtemp(prefix="bench-start-"))
+    with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
+        return await _measure(Path(folder), runs, at_once, memory_runs)
+
+
+async def _measure(folder: Path, runs: int, at_once: int, memory_runs: int) -> bool:
     async with Stack(folder / "stack", ports="free", parts=("postgres", "prefect")) as stack:
         wiring = stack.wiring
         async with PrefectClient(wiring.url("prefect"), auth_string=wiring.prefect_auth_string) as client:
