@@ -5,39 +5,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import httpx
 import pytest
 
 from sandbox import seed
 from sandbox.standins.people import PLAIN_USER
-from tests.sandbox import standins_database
+from tests.sandbox import standin_mail, standins_database
+from tests.sandbox.standin_mail import MAIL, send
 from tests.sandbox.standin_process import running
 
 site_database = standins_database.site_database
-
-MAIL = {
-    "userId": str(PLAIN_USER.user_id),
-    "emailType": "submission-received",
-    "recipientEmail": "peter@reader.example",
-    "templateData": {"submissionTitle": "T", "submissionUrl": "https://a.example"},
-}
+queue = standin_mail.queue
 
 SENT = "select count(*) from email_queue where status = 'sent'"
-
-
-@pytest.fixture
-async def queue(site_database: str) -> AsyncIterator[seed.Connection]:
-    connection = await asyncpg.connect(site_database)
-    await connection.execute("truncate users cascade")
-    await seed.seed_people(connection)
-    yield connection
-    await connection.close()
-
-
-async def send(url: str, mail: Any, **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return await client.post(f"{url}/api/send", json=mail, headers=headers)
 
 
 @pytest.fixture(scope="module")
