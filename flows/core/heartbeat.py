@@ -7,6 +7,7 @@ loop is already gone (a signal, a crash of the engine).
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
@@ -18,6 +19,9 @@ from flows.core import lease as leases
 from flows.core.domain import JobStatus, Progress
 from flows.core.errors import LeaseLost, TransientError, Unavailable
 from flows.core.lease import BEAT_SECONDS, PROGRESS_SECONDS, Lease
+from flows.core.redaction import redact
+
+logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 2.0
 # How long the end of a job is written against an outage. The sweep gives as much grace after one.
@@ -90,7 +94,11 @@ class Heartbeat:
                 continue
             try:
                 answer = self._beat(progress)
-            except Exception:  # noqa: BLE001  # whatever it is, the next beat may succeed; without this thread none can
+            except Exception as error:  # noqa: BLE001  # the next beat may succeed; without this thread none can
+                if wait != _RETRY_SECONDS:
+                    logger.warning(
+                        "Job %s: a beat failed, the next is tried: %s", self._lease.job_id, redact(str(error))
+                    )
                 wait = _RETRY_SECONDS
                 continue
             wait = PROGRESS_SECONDS
