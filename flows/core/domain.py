@@ -118,6 +118,14 @@ class Job:
     locked_at: datetime | None = None
     fence: int | None = None
     dispatches: int | None = None
+    died: bool | None = None
+    recover_at: datetime | None = None
+    recoveries: int | None = None
+    run_open: bool | None = None
+    lease_ends_at: datetime | None = None
+    lease_note: str | None = None
+    max_run_seconds: int | None = None
+    slot_since: datetime | None = None
     cancel_requested_by: str | None = None
     cancel_requested_at: datetime | None = None
     cancel_stopped_at: datetime | None = None

@@ -6,6 +6,7 @@ Errors: `Unavailable` while the database cannot answer, `LeaseLost` where a fenc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from flows.clients import database
-from flows.core.domain import Job, JobStatus, Origin, Priority
+from flows.core.domain import Job, JobStatus, JobType, Origin, Priority
 
 _job = TypeAdapter(Job)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +28,47 @@ class Acceptance:
     job: Job
     replayed: bool
     mismatch: bool = False
+
+
+@dataclass(frozen=True)
+class Retrial:
+    """The answer of `retry`: the new job, or why there is none. `known` is False where the id is nobody's."""
+
+    acceptance: Acceptance | None
+    conflict: str | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """The answer of `cancel`. `outcome` is one of cancel_job's words; the job is None for an unknown id."""
+
+    outcome: str
+    job: Job | None
+
+
+@dataclass(frozen=True)
+class EndOrder:
+    """A run whose process must be ended by whoever started it, and why."""
+
+    flow_run_id: UUID
+    grace_seconds: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """What was said last about holding every start back, by whom and until when."""
+
+    paused: bool
+    reason: str | None = None
+    until: datetime | None = None
+    set_by: str | None = None
+    set_at: datetime | None = None
+
+    def holds_at(self, now: datetime) -> bool:
+        """Whether starts are held back then: a pause ends by itself at `until`."""
+        return self.paused and (self.until is None or self.until > now)
 
 
 @dataclass(frozen=True)
@@ -55,6 +97,10 @@ class IdempotencyKey:
     fingerprint: str
 
 
+_maintenance = TypeAdapter(Maintenance)
+_end_orders = TypeAdapter(list[EndOrder])
+
+
 def parse(row: Any) -> Job:
     """The job of a row as PostgREST gives it.
 
@@ -77,7 +123,6 @@ async def accept(
     actor: str,
     audit_details: dict[str, Any] | None = None,
     idempotency: IdempotencyKey | None = None,
-    retry_of: UUID | None = None,
 ) -> Acceptance:
     """Writes the row, the audit entry and the idempotency key in one transaction; from then on the job exists."""
     answer = await database.rpc(
@@ -89,13 +134,73 @@ async def accept(
             "origin": origin.value,
             "started_by": started_by,
             "exclusive_key": exclusive_key,
-            "retry_of": str(retry_of) if retry_of else None,
         },
-        audit={"actor": actor, "action": "retry" if retry_of else "trigger", "details": audit_details},
+        audit={"actor": actor, "action": "trigger", "details": audit_details},
         idempotency=vars(idempotency) if idempotency else None,
     )
+    return _acceptance(answer)
+
+
+async def retry(
+    job_id: UUID, *, started_by: str | None, actor: str, idempotency: IdempotencyKey | None = None
+) -> Retrial:
+    """Accepts a failed or cancelled job's work again, as a new job with the same resolved parameters."""
+    answer = await database.rpc(
+        "accept_job",
+        job={
+            "retry_of": str(job_id),
+            "origin": Origin.DASHBOARD.value,
+            "started_by": started_by,
+            "known_types": list(JobType),
+        },
+        audit={"actor": actor, "action": "retry", "details": {"retryOf": str(job_id)}},
+        idempotency=vars(idempotency) if idempotency else None,
+    )
+    if answer["outcome"] == "conflict":
+        return Retrial(None, answer["reason"], known=answer["job"] is not None)
+    return Retrial(_acceptance(answer))
+
+
+def _acceptance(answer: Any) -> Acceptance:
     outcome = answer["outcome"]
     return Acceptance(parse(answer["job"]), replayed=outcome == "replayed", mismatch=outcome == "mismatch")
+
+
+async def cancel(job_id: UUID, *, by: str, actor: str) -> Cancellation:
+    """Cancels a pending job at once, tells a running one to stop; `by` is what the receipt holds, `actor` the audit."""
+    answer = await database.rpc("cancel_job", id=str(job_id), by=by, actor=actor)
+    return Cancellation(answer["outcome"], parse(answer["job"]) if answer["job"] else None)
+
+
+async def explain(job_id: UUID) -> dict[str, Any] | None:
+    """What the database knows about why a job is where it is, as explain_job describes it; None for an unknown id."""
+    found: dict[str, Any] | None = await database.rpc("explain_job", id=str(job_id))
+    return found
+
+
+async def maintenance() -> Maintenance:
+    """What was said last about holding every start back; not paused where nobody ever said anything."""
+    try:
+        client = await database.client()
+        answer = await client.table("maintenance").select("paused,reason,until,set_by,set_at").execute()
+    except database.CALL_ERRORS as error:
+        raise database.translate("read maintenance", error) from error
+    return _maintenance.validate_python(answer.data[0]) if answer.data else Maintenance(paused=False)
+
+
+async def set_maintenance(
+    *, paused: bool, reason: str | None, until: datetime | None, set_by: str, actor: str
+) -> Maintenance:
+    """Holds every start back, or lets it go on; running jobs are left alone."""
+    row = await database.rpc(
+        "set_maintenance",
+        paused=paused,
+        reason=reason,
+        until=until.isoformat() if until else None,
+        set_by=set_by,
+        actor=actor,
+    )
+    return _maintenance.validate_python(row)
 
 
 async def get(job_id: UUID) -> Job | None:
@@ -135,8 +240,13 @@ async def adopt(
     origin: Origin,
     exclusive_key: str | None,
     scheduled_at: datetime | None,
+    attempt: int,
+    retry: bool = True,
 ) -> Job:
-    """The row of a flow run: the one it was dispatched for, or a new one whose id is the run's."""
+    """The row of a flow run: the one it was dispatched for, or a new one whose id is the run's.
+
+    A run that was set going again after its row had ended gets a row of its own, unless `retry` is False.
+    """
     row = await database.rpc(
         "adopt_run",
         flow_run_id=str(flow_run_id),
@@ -146,14 +256,26 @@ async def adopt(
         origin=origin.value,
         exclusive_key=exclusive_key,
         scheduled_at=scheduled_at.isoformat() if scheduled_at else None,
+        attempt=attempt,
+        retry=retry,
     )
     return parse(row)
 
 
 async def take(
-    job_id: UUID, *, flow_run_id: UUID, attempt: int, worker: str, parameters: dict[str, Any] | None = None
+    job_id: UUID,
+    *,
+    flow_run_id: UUID,
+    attempt: int,
+    worker: str,
+    parameters: dict[str, Any] | None = None,
+    max_run_seconds: int | None = None,
+    later_fire_at: datetime | None = None,
 ) -> Taken:
-    """Takes the lease of a job for one run, if it may have it; `parameters` are the run's, with defaults filled in."""
+    """Takes the lease of a job for one run, if it may have it; `parameters` are the run's, with defaults filled in.
+
+    `later_fire_at` is the latest fire of the run's schedule that is due as well, where there is one.
+    """
     answer = await database.rpc(
         "take_job",
         id=str(job_id),
@@ -161,6 +283,8 @@ async def take(
         attempt=attempt,
         worker=worker,
         parameters=parameters,
+        max_run_seconds=max_run_seconds,
+        later_fire_at=later_fire_at.isoformat() if later_fire_at else None,
     )
     return Taken(answer["decision"], answer["fence"], answer["reason"])
 
@@ -186,7 +310,9 @@ async def forget_flow_run(job_id: UUID, flow_run_id: UUID) -> bool:
     return bool(await database.rpc("forget_flow_run", id=str(job_id), flow_run_id=str(flow_run_id)))
 
 
-async def close_unstarted(job_id: UUID, flow_run_id: UUID | None, status: JobStatus, error: str | None) -> bool:
+async def close_unstarted(
+    job_id: UUID, flow_run_id: UUID | None, status: JobStatus, error: str | None, *, died: bool = False
+) -> bool:
     """Ends a pending job whose run ended, or could not be made, before any process took its lease."""
     answer = await database.rpc(
         "close_unstarted_job",
@@ -194,6 +320,7 @@ async def close_unstarted(job_id: UUID, flow_run_id: UUID | None, status: JobSta
         flow_run_id=str(flow_run_id) if flow_run_id else None,
         status=status.value,
         error=error,
+        died=died,
     )
     return bool(answer)
 
@@ -203,21 +330,67 @@ async def give_up_unstarted(job_id: UUID, flow_run_id: UUID, error: str) -> bool
     return bool(await database.rpc("give_up_unstarted", id=str(job_id), flow_run_id=str(flow_run_id), error=error))
 
 
-async def runs_to_crash(limit: int) -> list[Job]:
-    """Dead jobs whose runs Prefect still takes for alive."""
-    return [parse(row) for row in await database.rpc("runs_to_crash", limit=limit)]
+async def bury(flow_run_id: UUID, worker: str, reason: str, *, by_itself: bool, cancelled: bool) -> JobStatus | None:
+    """Ends the job of a process that was waited for and is gone; a no-op where the job has ended.
+
+    `worker` is what `take` was given by that process; `by_itself` tells an end in good order from a death, `cancelled`
+    that the process was ended for a cancel in Prefect. Returns the job's status then, None where there is no such job.
+    """
+    status = await database.rpc(
+        "bury_job",
+        flow_run_id=str(flow_run_id),
+        worker=worker,
+        reason=reason,
+        by_itself=by_itself,
+        cancelled=cancelled,
+    )
+    return JobStatus(status) if status else None
 
 
-async def record_crash(job_id: UUID) -> None:
-    """Notes that Prefect has been told of a job's death."""
-    await database.rpc("record_crash", id=str(job_id))
+async def bury_silent(job_id: UUID, flow_run_id: UUID, locked_at: datetime, reason: str) -> bool:
+    """Ends a job that Prefect calls dead, if it has not beaten since `locked_at`."""
+    answer = await database.rpc(
+        "bury_silent_job",
+        id=str(job_id),
+        flow_run_id=str(flow_run_id),
+        locked_at=locked_at.isoformat(),
+        reason=reason,
+    )
+    return bool(answer)
 
 
-async def dispatched_and_not_taken(limit: int) -> list[Job]:
-    """Pending jobs that have had a flow run for 5 s and no process: Prefect is asked what became of them."""
-    return [parse(row) for row in await database.rpc("sweep_dispatched", limit=limit)]
+async def runs_to_end(flow_run_ids: Sequence[UUID]) -> list[EndOrder]:
+    """Of these runs, those whose processes must be ended by the worker that has them."""
+    rows = await database.rpc("runs_to_end", flow_run_ids=[str(one) for one in flow_run_ids])
+    return _end_orders.validate_python(rows)
+
+
+async def open_runs(limit: int) -> list[Job]:
+    """Jobs whose flow runs are to be compared with their rows."""
+    return [parse(row) for row in await database.rpc("open_runs", limit=limit)]
+
+
+async def of_runs(flow_run_ids: Sequence[UUID]) -> list[Job]:
+    """The newest job of each of these flow runs that has one."""
+    rows = await database.rpc("jobs_of_runs", flow_run_ids=[str(one) for one in flow_run_ids])
+    return [parse(row) for row in rows]
+
+
+async def close_run(job_id: UUID, flow_run_id: UUID) -> None:
+    """Notes that Prefect and the row of an ended job agree."""
+    await database.rpc("close_run", id=str(job_id), flow_run_id=str(flow_run_id))
+
+
+async def note_put_right(job: Job, details: dict[str, Any]) -> None:
+    """Audits a state that somebody changed in Prefect and that was put right."""
+    await database.rpc("note_put_right", id=str(job.id), job_type=job.job_type, details=details)
 
 
 async def reap_dead_leases() -> list[Job]:
-    """Fails the jobs whose lease is dead and returns them; nothing for one lease after a gap between sweeps."""
+    """Ends the jobs whose lease is dead and returns them; nothing for one lease after a gap between sweeps."""
     return [parse(row) for row in await database.rpc("reap_dead_leases")]
+
+
+async def recover_dead(limit: int, *, except_types: Sequence[str] = ()) -> list[Job]:
+    """Accepts a new job for each dead one whose time has come, and returns the new ones."""
+    return [parse(row) for row in await database.rpc("recover_dead_jobs", limit=limit, **{"not": list(except_types)})]

@@ -91,9 +91,10 @@ async def test_nothing_stays_of_a_job_that_could_not_be_written(scheduler: Sched
 async def test_strangers_may_call_and_read_nothing_of_ours(scheduler: Scheduler, role: str) -> None:
     functions = [
         "accept_job", "adopt_run", "take_job", "beat_job", "finish_job", "require_lease", "claim_dispatch",
-        "record_dispatch", "postpone_dispatch", "forget_flow_run", "close_unstarted_job", "sweep_dispatched",
+        "record_dispatch", "postpone_dispatch", "forget_flow_run", "close_unstarted_job", "open_runs",
         "reap_dead_leases", "open_crawl", "claim_crawl_batch", "rescue_crawling", "settle_crawl_batch",
-        "release_crawl_batch", "give_up_unstarted", "runs_to_crash", "record_crash",
+        "release_crawl_batch", "give_up_unstarted", "close_run", "jobs_of_runs", "cancel_job", "give_up_lease",
+        "bury_job", "bury_silent_job", "recover_dead_jobs", "runs_to_end", "explain_job", "set_maintenance",
         "crawl_claim_lives", "list_jobs",
     ]  # fmt: skip
     allowed = await scheduler.connection.fetch(
@@ -114,6 +115,8 @@ async def test_strangers_may_call_and_read_nothing_of_ours(scheduler: Scheduler,
         "crawl_claims",
         "sweep_state",
         "job_types",
+        "maintenance",
+        "schedule_overrides",
     ]
     for table in tables:
         secured = await scheduler.connection.fetchval(

@@ -145,13 +145,14 @@ async def test_a_row_left_pending_by_the_earlier_scheduler_is_never_run(schedule
     assert reaped["error"] == "left pending by an earlier scheduler: no process holds it"
 
 
-async def test_prefect_is_told_of_a_death_once(scheduler: Scheduler) -> None:
-    job, _ = await scheduler.running()
-    await scheduler.age_lease(job, 91)
-    await scheduler.sweep_without_grace()
-    assert [row["id"] for row in await scheduler.rows("runs_to_crash", limit=10)] == [job]
-    await scheduler.call("record_crash", id=job)
-    assert await scheduler.rows("runs_to_crash", limit=10) == []
+async def test_a_run_is_compared_with_its_row_until_the_two_agree(scheduler: Scheduler) -> None:
+    job, fence = await scheduler.running()
+    assert [row["id"] for row in await scheduler.rows("open_runs", limit=10)] == [job]
+    await scheduler.finish(job, fence)
+    await scheduler.connection.execute("select pg_sleep(2.1)")
+    assert [row["id"] for row in await scheduler.rows("open_runs", limit=10)] == [job]
+    await scheduler.call("close_run", id=job, flow_run_id=job)
+    assert await scheduler.rows("open_runs", limit=10) == []
 
 
 async def test_a_run_nobody_began_is_given_up_but_not_after_a_gap(scheduler: Scheduler) -> None:
@@ -165,7 +166,8 @@ async def test_a_run_nobody_began_is_given_up_but_not_after_a_gap(scheduler: Sch
     assert not await scheduler.call("give_up_unstarted", **given_up)
     await scheduler.sweeps_ran_just_now()
     assert await scheduler.call("give_up_unstarted", **given_up)
-    assert [row["id"] for row in await scheduler.rows("runs_to_crash", limit=10)] == [job]
+    row = await scheduler.row(job)
+    assert (row["status"], row["died"], row["run_open"]) == ("failed", True, True)
 
 
 async def test_two_sweeps_at_once_reap_once(scheduler: Scheduler, another: Scheduler) -> None:
