@@ -78,7 +78,7 @@ async def _tables(wiring: Wiring, *, void_leases: bool) -> str:
 
 async def _deployments(wiring: Wiring) -> str:
     environment = wiring.base_environment() | wiring.prefect_client_environment()
-    environment |= {"WORK_POOL_TYPE": wiring.worker_type, "SCHEDULES_PAUSED": "" if wiring.schedules else "1"}
+    environment |= wiring.deployment_environment()
     if "prefect" not in wiring.replaced:
         await _drop_pool_of_another_type(wiring)
     output = await _run([sys.executable, "-m", "deployments", "apply"], environment)

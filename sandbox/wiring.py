@@ -227,7 +227,13 @@ class Wiring:
             "CLERK_AUTHORIZED_PARTIES": self.origin,
             "ALLOWED_ORIGINS": f"{self.origin},http://localhost:3000",
             "CURSOR_SECRET": self.secrets.cursor_secret,
+            # With these the shim registers the deployments again after Prefect has lost them.
+            **self.deployment_environment(),
         }
+
+    def deployment_environment(self) -> dict[str, str]:
+        """What `python -m deployments apply` needs to know of this stack."""
+        return {"WORK_POOL_TYPE": self.worker_type, "SCHEDULES_PAUSED": "" if self.schedules else "1"}
 
     def _postgres_url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{HOST}:{self.ports['postgres']}/{database}"

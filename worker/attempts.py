@@ -26,13 +26,16 @@ from prefect.runner._event_emitter import EventEmitter
 from prefect.runner._flow_run_executor import FlowRunExecutor
 from prefect.runner._process_manager import ProcessHandle
 from prefect.runner._state_proposer import StateProposer
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 from prefect.utilities.engine import propose_state
 
+from flows.core.domain import JobStatus
+from flows.core.heartbeat import TOLD_VARIABLE
 from worker.cancels import CancelWatch
 from worker.crashes import crash_message
-from worker.launch import Kind, Launcher, Order
+from worker.launch import Kind, Launched, Launcher, Order
 from worker.processes import Processes, RunProcess, handle_of
+from worker.rows import Rows
 
 _HOOKS_SECONDS = 60.0
 _PAUSES_SECONDS = (1.0, 2.0, 5.0, 10.0)
@@ -48,7 +51,10 @@ class Attempts:
         self.control_channel = ControlChannel()
         self.messages: dict[UUID, str] = {}
         """What the crash of a run is called, once its process has ended."""
+        self.cancelled: set[UUID] = set()
+        """Runs whose job the row says was cancelled: Prefect is told so, whatever their process died of."""
         self._cancels = CancelWatch(client, self._cancel, logger)
+        self._rows = Rows(self._living, self.messages.__setitem__, logger)
         self._client = client
         self._launcher = launcher
         launcher.started = self._on_started
@@ -74,6 +80,7 @@ class Attempts:
             control_channel=self.control_channel,
         )
         await self._stack.enter_async_context(self._cancels)
+        await self._stack.enter_async_context(self._rows)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -103,6 +110,7 @@ class Attempts:
 
     def forget(self, flow_run_id: UUID) -> None:
         self._cancels.remove(flow_run_id)
+        self.cancelled.discard(flow_run_id)
         self.messages.pop(flow_run_id, None)
         self._orders.pop(flow_run_id, None)
         self._begun.pop(flow_run_id, None)
@@ -155,6 +163,24 @@ class Attempts:
             task_status.started(handle_of(launched.process))
             await launched.ended()
             self.messages.setdefault(flow_run_id, crash_message(launched, order))
+            await self._bury(order, launched)
+
+    async def _bury(self, order: Order, launched: Launched) -> None:
+        """Tells the row before Prefect: it is the truth, and may be all there is."""
+        flow_run_id = order.flow_run.id
+        status = await self._rows.bury(
+            flow_run_id,
+            launched.process.pid,
+            self.messages[flow_run_id],
+            by_itself=launched.process.returncode == 0,
+            cancelled=self.is_cancelling(flow_run_id),
+        )
+        if status is JobStatus.CANCELLED:
+            self.cancelled.add(flow_run_id)
+
+    def _living(self) -> dict[UUID, RunProcess]:
+        """The living processes of runs."""
+        return {run: process for run, process in self._begun.items() if process.returncode is None}
 
     async def run_hooks(self, kind: Kind, flow_run: FlowRun, state: State[Any]) -> None:
         """Runs the hooks of a run in a process of their own, for a minute at most."""
@@ -176,6 +202,8 @@ class Attempts:
         if order.kind == "run" and self.control_channel._server is not None:  # noqa: SLF001  # it may have found no port
             port, token = self.control_channel.register(order.flow_run.id)
             environment |= {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
+        if self._rows.can_tell:
+            environment[TOLD_VARIABLE] = "1"
         return environment
 
     def _on_started(self, order: Order, process: RunProcess) -> None:
@@ -251,7 +279,9 @@ class _Proposer(StateProposer):
         """The state that Prefect has now; None where the run is another's to end: being cancelled, ended, deleted."""
         if self._attempts.is_cancelling(flow_run.id):
             return None
-        crashed: State[Any] = Crashed(message=self._attempts.messages.get(flow_run.id, message))
+        message = self._attempts.messages.get(flow_run.id, message)
+        kind = Cancelled if flow_run.id in self._attempts.cancelled else Crashed
+        crashed: State[Any] = kind(message=message)
         for pause in itertools.chain(_PAUSES_SECONDS, itertools.repeat(_PAUSES_SECONDS[-1])):
             try:
                 return await propose_state(self._client, crashed, flow_run_id=flow_run.id)

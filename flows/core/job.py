@@ -1,8 +1,8 @@
 """`@job`: turns the body of a job into a Prefect flow that keeps its row truthful.
 
 The wrapper finds or makes the row, takes the lease, beats, writes progress and the end; the body takes its parameters
-and returns a `JobResult`. A body that raises makes the job failed; one that is told to stop makes it cancelled.
-Prefect's state follows the row: Completed, Failed or Cancelled.
+and returns a `JobResult`. A body that raises makes the job failed. One that is told to stop writes no end: the process
+gives its lease up, and the job is cancelled, or dead, once the process is gone. Prefect's state follows the row.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from flows.core import lease as leases
 from flows.core import scheduled_jobs
 from flows.core.domain import Job, JobResult, JobStatus, JobType, Origin
 from flows.core.errors import LeaseLost, SchedulerError, TransientError
+from flows.core.fires import later_fire_of
 from flows.core.heartbeat import Heartbeat
 from flows.core.redaction import redact
+from flows.core.settings import settings
 
 P = TypeVar("P", bound=BaseModel)
 Body = Callable[[P], Awaitable[JobResult]]
@@ -126,14 +128,18 @@ async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
     logger = get_run_logger()
     parameters = kind.parameters.model_validate(given)
     run = _flow_run()
+    run_seconds = settings().max_run_seconds or kind.max_run_time.total_seconds()
     record = await _persist(lambda: _adopt(kind, run, parameters))
+    later_fire_at = await later_fire_of(run) if record.origin is Origin.SCHEDULE else None
     taken = await _persist(
         lambda: scheduled_jobs.take(
             record.id,
             flow_run_id=run.id,
-            attempt=max(run.run_count, 1),
+            attempt=_attempt(run),
             worker=f"{platform.node()}/{os.getpid()}",
             parameters=parameters.model_dump(mode="json"),
+            max_run_seconds=round(run_seconds),
+            later_fire_at=later_fire_at,
         )
     )
     if taken.fence is None:
@@ -142,7 +148,12 @@ async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
     logger.info("Job %s starts under fence %s", record.id, taken.fence)
     lease = leases.Lease(record.id, taken.fence)
     leases.enter(lease)
-    return await _under_lease(kind, parameters, lease)
+    return await _under_lease(kind, parameters, lease, run_seconds)
+
+
+def _attempt(run: FlowRun) -> int:
+    """How often Prefect has begun this run, this time included."""
+    return max(run.run_count, 1)
 
 
 async def _adopt(kind: _Kind, run: FlowRun, parameters: BaseModel) -> Job:
@@ -154,6 +165,7 @@ async def _adopt(kind: _Kind, run: FlowRun, parameters: BaseModel) -> Job:
         origin=Origin.SCHEDULE if run.auto_scheduled else Origin.PREFECT,
         exclusive_key=kind.exclusive_key(parameters),
         scheduled_at=run.expected_start_time,
+        attempt=_attempt(run),
     )
 
 
@@ -174,26 +186,22 @@ async def _persist(call: Callable[[], Awaitable[_T]]) -> _T:
         delay = min(delay * 2, 10.0)
 
 
-async def _under_lease(kind: _Kind, parameters: BaseModel, lease: leases.Lease) -> State[Any]:
+async def _under_lease(kind: _Kind, parameters: BaseModel, lease: leases.Lease, run_seconds: float) -> State[Any]:
     logger = get_run_logger()
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  # a coroutine always runs in a task
-    heartbeat = Heartbeat(lease, task)
+    heartbeat = Heartbeat(lease, task, run_seconds=run_seconds)
     heartbeat.start()
     try:
-        end = await _body_end(kind, parameters, lease)
+        end = await _body_end(kind, parameters, lease, run_seconds)
     except BaseException as death:
-        # A signal, or the engine going down around us: the end is written without the loop, then it goes on.
-        end = _interrupted(lease, death)
-        if lease.verdict != "lost":
-            heartbeat.end(end.status, end.result.to_json(), end.result.error)
-        heartbeat.quit()
-        if lease.verdict is None:
+        # Told to stop, a signal, or the engine going down around us. What is to be said is said without the loop.
+        state = _stopped(heartbeat, lease, death, run_seconds)
+        if state is None:
             raise
         while task.cancelling():
             task.uncancel()
-        logger.warning("Job %s: %s", lease.job_id, end.result.error)
-        return _state(end, lease)
+        return state
     written = await asyncio.to_thread(heartbeat.end, end.status, end.result.to_json(), end.result.error)
     if not written:
         logger.error("Job %s: its end was not recorded, the lease had been lost", lease.job_id)
@@ -201,30 +209,48 @@ async def _under_lease(kind: _Kind, parameters: BaseModel, lease: leases.Lease) 
     return _state(end, lease)
 
 
-async def _body_end(kind: _Kind, parameters: BaseModel, lease: leases.Lease) -> _End:
+async def _body_end(kind: _Kind, parameters: BaseModel, lease: leases.Lease, run_seconds: float) -> _End:
     logger = get_run_logger()
-    limit: AbstractAsyncContextManager[asyncio.Timeout] = asyncio.timeout(kind.max_run_time.total_seconds())
+    limit: AbstractAsyncContextManager[asyncio.Timeout] = asyncio.timeout(run_seconds)
     try:
         async with limit as running:
             result = await kind.body(parameters)
     except LeaseLost:
         raise
     except TimeoutError as error:
-        message = f"ran longer than {kind.max_run_time}" if running.expired() else _message_of(error)
+        message = _overtime(run_seconds) if running.expired() else _message_of(error)
         return _End(JobStatus.FAILED, _partial(lease, message))
-    except Exception as error:  # noqa: BLE001  # whatever a body raises becomes the row's error
+    except Exception as error:
+        if lease.verdict is not None:
+            # What a body makes of being told to stop is no failure of its own.
+            raise LeaseLost(lease.verdict) from error
         logger.error("Job %s failed:\n%s", lease.job_id, redact(traceback.format_exc(), limit=8000))  # noqa: TRY400
         return _End(JobStatus.FAILED, _partial(lease, _message_of(error)))
     return _End(JobStatus.COMPLETED if result.error is None else JobStatus.FAILED, result)
 
 
-def _interrupted(lease: leases.Lease, death: BaseException) -> _End:
-    if lease.verdict == "stop":
-        return _End(JobStatus.CANCELLED, _partial(lease, "cancelled while running"))
-    if lease.verdict == "lost" or isinstance(death, LeaseLost):
+def _stopped(heartbeat: Heartbeat, lease: leases.Lease, death: BaseException, run_seconds: float) -> State[Any] | None:
+    """Gives the lease up and returns what Prefect is to be told; None where whoever sent the signal tells it."""
+    logger = get_run_logger()
+    if lease.verdict == "lost" or (lease.verdict is None and isinstance(death, LeaseLost)):
         lease.stop("lost")
-        return _End(JobStatus.FAILED, _partial(lease, "the lease was lost"))
-    return _End(JobStatus.FAILED, _partial(lease, "stopped: its process was told to end"))
+        logger.error("Job %s: the lease was lost, nothing more is done or recorded", lease.job_id)
+        return Failed(message="the lease was lost; the row tells how the job ended")
+    if lease.verdict is None:
+        lease.stop("lost")
+        heartbeat.give_up("stopped: its process was told to end", leaving=False)
+        return None
+    cancelled = lease.verdict == "stop"
+    note = "cancelled while running" if cancelled else _overtime(run_seconds)
+    logger.warning("Job %s: %s", lease.job_id, note)
+    heartbeat.give_up(note, leaving=True)
+    return Cancelled(message=note) if cancelled else Failed(message=note)
+
+
+def _overtime(run_seconds: float) -> str:
+    minutes, seconds = divmod(round(run_seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"ran longer than {hours:02}:{minutes:02}:{seconds:02}"
 
 
 def _partial(lease: leases.Lease, message: str) -> JobResult:

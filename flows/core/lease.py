@@ -15,9 +15,13 @@ from uuid import UUID
 from flows.core.domain import Progress
 from flows.core.errors import LeaseLost
 
-BEAT_SECONDS = 10.0
-PROGRESS_SECONDS = 5.0
+# Ten seconds would keep a lease; every three, progress is fresh, a cancel is heard soon, and whoever doubts that the
+# process lives need not wait long to see it.
+BEAT_SECONDS = 3.0
 TRUST_SECONDS = 75.0
+# How long a process that was told to stop may take: its loop is cancelled at once, then SIGTERM, then the end.
+TERM_AFTER_SECONDS = 10.0
+KILL_AFTER_SECONDS = 20.0
 
 
 def _clock() -> float:
@@ -41,7 +45,7 @@ class Lease:
         self._renewed_at = asked_at
 
     def stop(self, verdict: str) -> None:
-        """Ends the right to act: 'stop' when a cancel was asked for, 'lost' when the database says so."""
+        """Ends the right to act: 'stop' for a cancel, 'overtime', or 'lost' when the database says so."""
         self.verdict = self.verdict or verdict
         self.stopped.set()
 

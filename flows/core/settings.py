@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     user_service_url: str = "http://user-service:7003"
     discovery_service_url: str = "http://discovery-service:7001"
     service_token: SecretStr | None = Field(None, description="Sent to neighbours as X-Service-Token where set")
+    max_run_seconds: int | None = Field(
+        None, ge=1, description="Longest run, where a deployment's job variables set another than its type's"
+    )
     work_pool: str = Field("stumbleable", description="Prefect work pool that runs the jobs")
     worker_wake_socket: str | None = Field(None, description="Where a worker on this machine hears of new runs")
     crawler_timeout_seconds: float = Field(60.0, ge=0.1, le=60, description="How long a batch's answer is waited for")
