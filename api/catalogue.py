@@ -30,6 +30,13 @@ class Catalogue:
         self._deployments: dict[str, Deployment] = {}
         self._kept: dict[str, Deployment] = {}
         self._loaded = False
+        self.is_deployed = False
+        """Whether Prefect had any of our deployments when it was last asked."""
+
+    @property
+    def was_deployed(self) -> bool:
+        """Whether Prefect has ever had one."""
+        return bool(self._kept)
 
     async def load_once(self) -> None:
         """Reads what the table has kept of types that Prefect has not told this process yet."""
@@ -48,6 +55,7 @@ class Catalogue:
     async def refresh(self, orchestrator: Orchestrator) -> None:
         """Takes over what Prefect has deployed, and keeps in the table what has changed."""
         told = {deployment.job_type: deployment for deployment in await orchestrator.deployments()}
+        self.is_deployed = bool(told)
         self._deployments |= told
         changed = [deployment for deployment in told.values() if self._kept.get(deployment.job_type) != deployment]
         if changed:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
+from flows.core.domain import JobType
 from flows.core.settings import Settings
 
 _PLACEHOLDERS = (
@@ -63,6 +64,7 @@ class ShimSettings(Settings):
         None, description="Signs page cursors; default: derived from the service key"
     )
     sweep_seconds: float = Field(2.0, ge=0.1, le=10, description="How often dispatch and leases are looked after")
+    recovery_off: CommaList = Field((), description="Job types that are not tried again after they died")
     user_service_timeout_seconds: float = Field(2.0, ge=0.1, le=2, description="Longest wait for a user's internal id")
 
     @field_validator(
@@ -89,6 +91,14 @@ class ShimSettings(Settings):
         if not isinstance(key, RSAPublicKey):
             raise ValueError("is not a PEM of an RSA public key")  # noqa: TRY004  # pydantic wants a ValueError
         return SecretStr(pem)
+
+    @field_validator("recovery_off")
+    @classmethod
+    def _job_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - {job_type.value for job_type in JobType})
+        if unknown:
+            raise ValueError(f"names unknown job types {', '.join(unknown)}; valid are {', '.join(JobType)}")
+        return value
 
     @field_validator("allowed_origins")
     @classmethod

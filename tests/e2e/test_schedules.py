@@ -57,3 +57,52 @@ async def test_a_scheduled_run_has_its_row_and_one_that_finds_its_type_running_i
 
     await until(all_ended, seconds=60, what="every scheduled job has ended")
     assert len(await admin.received("crawler")) == 3
+
+
+async def test_of_the_fires_that_an_outage_of_the_workers_held_back_only_the_latest_runs(admin: Admin) -> None:
+    await admin.seed_bulk(3)
+    await admin.stack.stop("worker")
+    due = "select count(*) from public.scheduled_jobs where origin = 'schedule'"
+
+    async def three_due() -> Any:
+        return await admin.sql.fetchval(due) >= 3
+
+    async with every_few_seconds(admin):
+        await until(three_due, seconds=90, what="three fires are due")
+        await admin.stack.start("worker")
+
+        async def one_ran() -> Any:
+            return await admin.sql.fetchrow("select * from public.scheduled_jobs where status = 'completed'")
+
+        ran = await until(one_ran, seconds=60, what="a fire has run")
+    earlier = await admin.sql.fetch("select * from public.scheduled_jobs where created_at < $1", ran["created_at"])
+    assert len(earlier) >= 2
+    assert {row["status"] for row in earlier} == {"cancelled"}
+    assert all(row["error"].startswith(("superseded: ", "skipped: ")) for row in earlier), [r["error"] for r in earlier]
+    assert any(row["error"].startswith("superseded: ") for row in earlier)
+    assert all(row["started_at"] is None for row in earlier)
+
+
+async def test_a_schedule_switched_off_while_prefect_is_down_has_no_effect(admin: Admin) -> None:
+    await admin.seed_bulk(3)
+    await admin.stack.stop("worker")
+    due = "select count(*) from public.scheduled_jobs where origin = 'schedule'"
+
+    async def one_due() -> Any:
+        return await admin.sql.fetchval(due)
+
+    async with every_few_seconds(admin):
+        await until(one_due, seconds=90, what="a fire is due")
+        await admin.stack.stop("prefect")
+        await admin.sql.execute(
+            "insert into public.schedule_overrides (job_type, enabled) values ('crawl_pending', false)"
+        )
+        await admin.stack.start("prefect")
+        await admin.stack.start("worker")
+
+        async def closed() -> Any:
+            return await admin.sql.fetch("select * from public.scheduled_jobs where error like 'disabled: %'")
+
+        await until(closed, seconds=60, what="the fires are closed as disabled")
+    assert await admin.received("crawler") == []
+    assert await admin.sql.fetchval("select count(*) from public.scheduled_jobs where started_at is not null") == 0
