@@ -141,3 +141,8 @@ def responses(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
         entry = declared.setdefault(kind.status, {"model": ErrorBody, "description": ""})
         entry["description"] = "; ".join(filter(None, [entry["description"], f"`{kind.code}`: {kind.sentence}"]))
     return declared
+
+
+def admin_responses(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route for admins: these errors, and those that every such route can answer with."""
+    return responses(MissingAuthorization, InvalidToken, AdminRequired, *kinds, BodyTooLarge, Internal, NeighbourAway)

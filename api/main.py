@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from api import handlers, openapi
 from api.middleware import BodyLimit, Cors, RequestContext
-from api.routers import health, jobs
+from api.routers import health, jobs, maintenance
 from api.runtime import Runtime, build_runtime
 from api.settings import ShimSettings
 
@@ -52,4 +52,5 @@ def create_api(runtime: Runtime) -> FastAPI:
     openapi.install(api)
     api.include_router(health.router)
     api.include_router(jobs.router)
+    api.include_router(maintenance.router)
     return api

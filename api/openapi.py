@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-DESCRIPTION = """Starts, shows and lists the jobs of Stumbleable. An admin's Clerk session token goes into
-`Authorization: Bearer`. Every answer carries `X-Request-Id`; every error has the same shape."""
+DESCRIPTION = """Starts, shows, lists, explains, stops and retries the jobs of Stumbleable, and pauses them all. An
+admin's Clerk session token goes into `Authorization: Bearer`. Every answer carries `X-Request-Id`; every error has the
+same shape."""
 
 _FRAMEWORK_ERROR = "#/components/schemas/HTTPValidationError"
 

@@ -7,8 +7,9 @@ One client a process. Every call is bounded to a few seconds; errors come out as
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,28 +24,35 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+    LogFilterLevel,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.context import SettingsContext, get_settings_context
+from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
-from prefect.states import Crashed
 
 from flows.core.domain import Job, JobType, Priority
 from flows.core.errors import Conflict, NotFound, Refused, SchedulerError, Unavailable
 from flows.core.redaction import redact
 
 TIMEOUT_SECONDS = 5.0
+BRIEF_SECONDS = 2.0  # for questions that somebody waits for
 PAGE = 200  # what Prefect's filters answer at most
 MOST_DUE_RUNS = 2000
 RECENTLY = timedelta(minutes=3)
+LATELY = timedelta(minutes=10)
 _SERVICE = "prefect"
+_POD = "prefect.kubernetes.pod."
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,39 @@ class Deployment:
     parameter_schema: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class RunState:
+    """A flow run as Prefect has it now."""
+
+    flow_run: FlowRun
+    state: State[Any] | None
+
+
+@dataclass(frozen=True)
+class WorkerSign:
+    """The last sign of life of a work pool: the worker it came from, and when."""
+
+    worker: str
+    heard_at: datetime
+    interval_seconds: int
+
+
+@dataclass(frozen=True)
+class PodSign:
+    """What Kubernetes told last of a run's pod: its phase in small letters, since when, and what is wrong with it."""
+
+    pod: str
+    phase: str
+    since: datetime
+    diagnosis: str | None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    message: str
+    at: datetime
+
+
 class Orchestrator:
     """Prefect's API. Use it inside `opened()`; opening does not call Prefect, which may be down."""
 
@@ -66,6 +107,11 @@ class Orchestrator:
         settings: dict[str, Any] = {"timeout": TIMEOUT_SECONDS, "follow_redirects": False}
         if transport is not None:
             settings["transport"] = transport
+        self.api_url = api_url
+        self.pool_type: str | None = None
+        """Type of the pool that our deployments run on, once Prefect has told it."""
+        self.down_since: datetime | None = None
+        """When Prefect was first asked in vain since it last answered; None while it answers."""
         self._client = PrefectClient(api_url, auth_string=auth_string, httpx_settings=settings)
         # Prefect's client would repeat a call for minutes while Prefect is down; our sweep repeats it anyway.
         current = get_settings_context()
@@ -80,11 +126,25 @@ class Orchestrator:
             yield self
 
     @asynccontextmanager
-    async def _asking(self, purpose: str) -> AsyncIterator[None]:
-        """Bounds a call of Prefect and gives its errors our names. What Prefect says of a refusal is redacted."""
+    async def _asking(self, purpose: str, seconds: float = TIMEOUT_SECONDS) -> AsyncIterator[None]:
+        """Bounds a call of Prefect, gives its errors our names and notes whether it answers."""
+        try:
+            async with self._translated(purpose, seconds):
+                yield
+        except Unavailable:
+            self.down_since = self.down_since or datetime.now(UTC)
+            raise
+        except SchedulerError:
+            self.down_since = None
+            raise
+        self.down_since = None
+
+    @asynccontextmanager
+    async def _translated(self, purpose: str, seconds: float) -> AsyncIterator[None]:
+        """Errors come out as ours. What Prefect says of a refusal is redacted."""
         try:
             with SettingsContext(profile=self._profile, settings=self._settings):
-                async with asyncio.timeout(TIMEOUT_SECONDS):
+                async with asyncio.timeout(seconds):
                     yield
         except ObjectNotFound as error:
             raise NotFound(f"Prefect does not know what was asked for (to {purpose})") from error
@@ -111,7 +171,15 @@ class Orchestrator:
             )
         self._deployment_ids = {deployment.name: deployment.id for deployment in found}
         self._job_types = {deployment.id: deployment.name for deployment in found}
+        await self._read_pool_type(found)
         return [_deployment(one) for one in found]
+
+    async def _read_pool_type(self, deployments: list[DeploymentResponse]) -> None:
+        pools = {deployment.work_pool_name for deployment in deployments if deployment.work_pool_name}
+        for pool in sorted(pools)[:1]:
+            with suppress(NotFound):
+                async with self._asking("read the work pool"):
+                    self.pool_type = (await self._client.read_work_pool(pool)).type
 
     async def create_run(self, job: Job) -> UUID:
         """The flow run of a job: a new one, or the one that an earlier call has created.
@@ -144,15 +212,35 @@ class Orchestrator:
                 work_queue_name=(job.priority or Priority.MEDIUM).work_queue,
             )
 
-    async def run_states(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, State[Any] | None]:
-        """The state of each of these runs that Prefect still has."""
-        states: dict[UUID, State[Any] | None] = {}
+    async def run_states(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, RunState]:
+        """Each of these runs that Prefect still has, with its state."""
+        states: dict[UUID, RunState] = {}
         for start in range(0, len(flow_run_ids), PAGE):
             wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(flow_run_ids[start : start + PAGE])))
             async with self._asking("read runs"):
                 runs = await self._client.read_flow_runs(flow_run_filter=wanted, limit=PAGE)
-            states |= {run.id: run.state for run in runs}
+            states |= {run.id: RunState(run, run.state) for run in runs}
         return states
+
+    async def runs_in_motion(self) -> list[UUID]:
+        """Runs of our deployments that move, or have stopped in the last minutes, newest first; a few pages at most."""
+        if not self._job_types:
+            return []
+        found: list[UUID] = []
+        moving = FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED])
+        )
+        ended = FlowRunFilterEndTime(after_=datetime.now(UTC) - LATELY)
+        for wanted in (FlowRunFilter(state=moving), FlowRunFilter(end_time=ended)):
+            async with self._asking("read runs in motion"):
+                runs = await self._client.read_flow_runs(
+                    deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(self._job_types))),
+                    flow_run_filter=wanted,
+                    sort=FlowRunSort.START_TIME_DESC,
+                    limit=PAGE,
+                )
+            found += [run.id for run in runs]
+        return found
 
     async def due_runs(self) -> list[tuple[str, FlowRun]]:
         """Runs of our deployments that need a row, with their job type.
@@ -202,14 +290,62 @@ class Orchestrator:
         except NotFound:
             return
 
-    async def crash_run(self, flow_run_id: UUID, reason: str) -> None:
-        """Forces a run that has not ended to Crashed: its row has ended as dead."""
-        async with self._asking("crash a run"):
-            runs = await self._client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-            )
-            if runs and not (runs[0].state and runs[0].state.is_final()):
-                await self._client.set_flow_run_state(flow_run_id, Crashed(message=reason), force=True)
+    async def force_state(self, flow_run_id: UUID, state: State) -> None:
+        """Sets a run's state whatever Prefect's rules say: the row is the truth. A run that is gone stays gone."""
+        try:
+            async with self._asking("put a run right"):
+                await self._client.set_flow_run_state(flow_run_id, state, force=True)
+        except NotFound:
+            return
+
+    async def newest_worker(self, pool: str) -> WorkerSign | None:
+        """The last sign of life of any worker of the pool; None where there has never been one."""
+        try:
+            async with self._asking("read the workers", BRIEF_SECONDS):
+                workers = await self._client.read_workers_for_work_pool(pool, limit=5)  # newest first
+        except NotFound:
+            return None
+        signs = [
+            WorkerSign(worker.name, worker.last_heartbeat_time, worker.heartbeat_interval_seconds or 30)
+            for worker in workers
+            if worker.last_heartbeat_time
+        ]
+        return max(signs, key=lambda sign: sign.heard_at, default=None)
+
+    async def run_now(self, flow_run_id: UUID) -> RunState | None:
+        """The run and its state; None where Prefect has no such run (any more)."""
+        try:
+            async with self._asking("read a run", BRIEF_SECONDS):
+                run = await self._client.read_flow_run(flow_run_id)
+        except NotFound:
+            return None
+        return RunState(run, run.state)
+
+    async def newest_pod_event(self, flow_run_id: UUID) -> PodSign | None:
+        """What the Kubernetes worker's observer told last of the run's pod; None where it told nothing."""
+        wanted = EventFilter(
+            event=EventNameFilter(prefix=[_POD]),
+            related=EventRelatedFilter(id=[f"prefect.flow-run.{flow_run_id}"], role=["flow-run"]),
+        )
+        async with self._asking("read events of the pod", BRIEF_SECONDS):
+            events = (await self._client.read_events(wanted, limit=20)).events
+        if not events:
+            return None
+        # Several can be of one instant: a pod that waits is as old with a diagnosis as it was without one.
+        newest = max(events, key=lambda event: (event.received, event.occurred))
+        labels = newest.resource.root
+        diagnosis = labels.get("kubernetes.diagnosis") or labels.get("kubernetes.reason")
+        name = labels.get("prefect.resource.name") or newest.resource.id.removeprefix(_POD)
+        return PodSign(name, newest.event.removeprefix(_POD), newest.occurred, diagnosis)
+
+    async def newest_complaint(self, flow_run_id: UUID) -> LogLine | None:
+        """The newest line that the run has logged at WARNING or worse."""
+        wanted = LogFilter(
+            flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]), level=LogFilterLevel(ge_=logging.WARNING)
+        )
+        async with self._asking("read logs", BRIEF_SECONDS):
+            lines = await self._client.read_logs(wanted, limit=1, sort=LogSort.TIMESTAMP_DESC)
+        return LogLine(lines[0].message, lines[0].timestamp) if lines else None
 
 
 def _was_dispatched(run: FlowRun) -> bool:

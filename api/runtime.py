@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from api.auth import Authenticator, build_authenticator
+from api.background import Errands
 from api.catalogue import Catalogue
 from api.cursors import Cursors
 from api.dispatcher import Dispatcher
@@ -20,6 +21,9 @@ from api.reconciler import Reconciler
 from api.settings import ShimSettings
 from api.users import Users
 from flows.clients import database
+
+# With the dispatcher's last wait and the server's grace this stays under the ten seconds of a stop.
+LAST_ERRANDS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Runtime:
     authenticator: Authenticator
     users: Users
     cursors: Cursors
+    errands: Errands
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -42,6 +47,7 @@ class Runtime:
             try:
                 yield
             finally:
+                await self.errands.settled(LAST_ERRANDS_SECONDS)
                 await database.close()
 
     @asynccontextmanager
@@ -78,13 +84,20 @@ def build_runtime(
     catalogue = Catalogue()
     authenticator = build_authenticator(settings, asked)
     token = settings.service_token
+    dispatcher = Dispatcher(orchestrator, settings.sweep_seconds, settings.worker_wake_socket)
     return Runtime(
         settings=settings,
         neighbours=asked,
         orchestrator=orchestrator,
         catalogue=catalogue,
-        dispatcher=Dispatcher(orchestrator, settings.sweep_seconds, settings.worker_wake_socket),
-        reconciler=Reconciler(orchestrator, catalogue, settings.sweep_seconds),
+        dispatcher=dispatcher,
+        reconciler=Reconciler(
+            orchestrator,
+            catalogue,
+            settings.sweep_seconds,
+            accepted=dispatcher.kick,
+            not_recovered=settings.recovery_off,
+        ),
         readiness=Readiness(
             {"supabase": check_database, "prefect": orchestrator.check, "jwks": authenticator.keys.check}
         ),
@@ -96,4 +109,5 @@ def build_runtime(
             token.get_secret_value() if token else None,
         ),
         cursors=Cursors(settings.cursor_key),
+        errands=Errands(),
     )

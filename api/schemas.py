@@ -83,6 +83,10 @@ class Trigger(Body):
         return {"triggeredBy": redact(self.triggered_by)}
 
 
+class NoFields(Body):
+    """The body of a call that takes none: `{}`, or nothing at all."""
+
+
 class Accepted(Answer):
     """A job as it was accepted: normally `pending`, because it may have to wait for a worker."""
 
@@ -190,3 +194,23 @@ class JobPage(Answer):
     page: int = Field(description="Number of this page, from 1")
     limit: int = Field(description="Most jobs a page")
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one")
+
+
+class Check(Answer):
+    name: str = Field(
+        description="paused, gate, dispatch, prefect, worker, run, pod, process, cancel, neighbour or recovery"
+    )
+    ok: bool | None = Field(
+        description="false: this holds the job back, or is wrong; null: not known, because Prefect does not answer"
+    )
+    detail: str = Field(description="What was found, as a sentence")
+    since: UtcTime | None = Field(None, description="Since when it is so; null where that is not known")
+
+
+class Explanation(Answer):
+    """Why a job is not running, what it is doing, or how it ended and what happens next."""
+
+    job_id: UUID = Field(description="Id of the job")
+    status: JobStatus = Field(description="pending, running, completed, failed or cancelled")
+    sentence: str = Field(description="The answer in one sentence, for people")
+    checks: list[Check] = Field(description="What was looked at; only what bears on a job of this status")

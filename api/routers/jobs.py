@@ -1,33 +1,25 @@
-"""Jobs: start one, look at one, look at many."""
+"""Jobs: start one, look at one, look at many, stop one, try one again."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response, status
 
 from api.cursors import Position
 from api.deps import AdminDep, AdminRoute, IdempotencyKeyHeader, RuntimeDep
-from api.errors import (
-    AdminRequired,
-    ApiError,
-    BodyTooLarge,
-    Internal,
-    InvalidRequest,
-    InvalidToken,
-    JobNotFound,
-    KeyReused,
-    MissingAuthorization,
-    NeighbourAway,
-    NotReady,
-    responses,
-)
+from api.errors import InvalidRequest, JobConflict, JobNotFound, KeyReused, NotReady, admin_responses
+from api.explain import explain
+from api.facts import gather
 from api.idempotency import idempotency_of
 from api.queries import JobQuery
-from api.schemas import Accepted, JobPage, JobView, Trigger
+from api.runtime import Runtime
+from api.schemas import Accepted, Explanation, JobPage, JobView, NoFields, Trigger
 from api.users import parse_uuid
 from flows.core import scheduled_jobs
 from flows.core.domain import Origin
+from flows.core.scheduled_jobs import Acceptance
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=AdminRoute)
 
@@ -38,15 +30,14 @@ _ACCEPTED_HEADERS = {
 JobId = Annotated[str, Path(description="Id of the job")]
 
 
-def _errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
-    return responses(MissingAuthorization, InvalidToken, AdminRequired, *kinds, BodyTooLarge, Internal, NeighbourAway)
+_RECEIPT = "The job with its `cancel` receipt"
 
 
 @router.post(
     "/trigger",
     summary="Start a job",
     status_code=status.HTTP_202_ACCEPTED,
-    responses={**_errors(InvalidRequest, KeyReused, NotReady), 202: {"headers": _ACCEPTED_HEADERS}},
+    responses={**admin_responses(InvalidRequest, KeyReused, NotReady), 202: {"headers": _ACCEPTED_HEADERS}},
 )
 async def trigger(
     body: Trigger,
@@ -69,6 +60,10 @@ async def trigger(
         audit_details=body.doubts(admin.clerk_user_id, started_by),
         idempotency=idempotency_of(idempotency_key, admin, "POST /api/jobs/trigger", body.payload()),
     )
+    return _accepted(acceptance, runtime, response)
+
+
+def _accepted(acceptance: Acceptance, runtime: Runtime, response: Response) -> Accepted:
     if acceptance.mismatch:
         raise KeyReused
     runtime.dispatcher.kick()
@@ -78,7 +73,7 @@ async def trigger(
     return Accepted.of(acceptance.job)
 
 
-@router.get("", summary="List jobs", responses=_errors(InvalidRequest))
+@router.get("", summary="List jobs", responses=admin_responses(InvalidRequest))
 async def list_jobs(query: Annotated[JobQuery, Query()], _admin: AdminDep, runtime: RuntimeDep) -> JobPage:
     """Jobs, newest first by (createdAt, id). A page that is reached by cursor is not shifted by newer jobs."""
     asked = query.filters([query.started_by] if query.started_by else [])
@@ -103,11 +98,94 @@ async def list_jobs(query: Annotated[JobQuery, Query()], _admin: AdminDep, runti
     )
 
 
-@router.get("/{job_id}", summary="Show a job", responses=_errors(JobNotFound))
+@router.get("/{job_id}", summary="Show a job", responses=admin_responses(JobNotFound))
 async def get_job(job_id: JobId, _admin: AdminDep, runtime: RuntimeDep) -> JobView:
     """One job, as its row says. An id that is none is not found."""
-    known = parse_uuid(job_id)
-    job = await scheduled_jobs.get(known) if known else None
+    job = await scheduled_jobs.get(_known(job_id))
     if job is None:
         raise JobNotFound
     return JobView.of(job, runtime.settings.ui_url)
+
+
+def _known(job_id: str) -> UUID:
+    known = parse_uuid(job_id)
+    if known is None:
+        raise JobNotFound
+    return known
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    response_description=f"{_RECEIPT}: it is cancelled, or was already",
+    responses={
+        **admin_responses(InvalidRequest, JobNotFound, JobConflict),
+        202: {"model": JobView, "description": f"{_RECEIPT}: it is running and has been told to stop"},
+    },
+)
+async def cancel_job(
+    job_id: JobId, admin: AdminDep, runtime: RuntimeDep, response: Response, _body: NoFields | None = None
+) -> JobView:
+    """Cancels a pending job at once. A running one is told to stop, and is `cancelled` when its work has stopped."""
+    known = _known(job_id)
+    started_by = await runtime.users.started_by(admin)
+    asked = await scheduled_jobs.cancel(known, by=started_by, actor=admin.clerk_user_id)
+    job = asked.job
+    if job is None:
+        raise JobNotFound
+    if asked.outcome == "ended":
+        raise JobConflict(f"Job {job.id} has ended as {job.status}: only a pending or a running job can be cancelled")
+    if asked.outcome == "cancelling":
+        response.status_code = status.HTTP_202_ACCEPTED
+    else:
+        runtime.dispatcher.kick()  # its slot may be free now
+    if job.flow_run_id is not None and asked.outcome != "already":
+        cancelling = runtime.orchestrator.cancel_run(job.flow_run_id)
+        runtime.errands.start(f"Cancel of the flow run of job {job.id}", cancelling)
+    return JobView.of(job, runtime.settings.ui_url)
+
+
+@router.post(
+    "/{job_id}/retry",
+    summary="Try a job again",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses={
+        **admin_responses(InvalidRequest, JobNotFound, JobConflict, KeyReused),
+        202: {"headers": _ACCEPTED_HEADERS},
+    },
+)
+async def retry_job(
+    job_id: JobId,
+    admin: AdminDep,
+    runtime: RuntimeDep,
+    response: Response,
+    idempotency_key: IdempotencyKeyHeader = None,
+    _body: NoFields | None = None,
+) -> Accepted:
+    """Accepts a new job with the same parameters, for one that failed or was cancelled. A job has one retry at most."""
+    known = _known(job_id)
+    started_by = await runtime.users.started_by(admin)
+    retrial = await scheduled_jobs.retry(
+        known,
+        started_by=started_by,
+        actor=admin.clerk_user_id,
+        idempotency=idempotency_of(idempotency_key, admin, f"POST /api/jobs/{known}/retry", {}),
+    )
+    if not retrial.known:
+        raise JobNotFound
+    if retrial.acceptance is None:
+        raise JobConflict(_sentence(retrial.conflict))
+    return _accepted(retrial.acceptance, runtime, response)
+
+
+def _sentence(text: str | None) -> str | None:
+    return f"{text[0].upper()}{text[1:]}" if text else None
+
+
+@router.get("/{job_id}/explain", summary="Say why a job is where it is", responses=admin_responses(JobNotFound))
+async def explain_job(job_id: JobId, _admin: AdminDep, runtime: RuntimeDep) -> Explanation:
+    """Why it is not running, or what it is doing, or how it ended and what happens next; also while Prefect is away."""
+    facts = await gather(_known(job_id), runtime.orchestrator, runtime.settings.work_pool)
+    if facts is None:
+        raise JobNotFound
+    return explain(facts)

@@ -36,6 +36,15 @@ class Shim:
         """GET as the admin."""
         return await self.http.get(path, headers=self.tokens.admin_headers(), **more)
 
+    async def post(self, path: str, **headers: str) -> httpx.Response:
+        """POST as the admin, without a body."""
+        sent = self.tokens.admin_headers() | {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.post(path, headers=sent)
+
+    async def put(self, path: str, body: Any) -> httpx.Response:
+        """PUT as the admin."""
+        return await self.http.put(path, json=body, headers=self.tokens.admin_headers())
+
     async def trigger(self, body: Any = None, **headers: str) -> httpx.Response:
         """POST /api/jobs/trigger as the admin."""
         wanted = {"jobType": "crawl_pending"} if body is None else body

@@ -9,6 +9,7 @@ import hmac
 import json
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -119,7 +120,7 @@ class FakeClerk:
 
 
 class FakePrefect:
-    """As much of Prefect's API as the dispatcher needs. `refusal` is answered instead of a new run."""
+    """As much of Prefect's API as the shim needs. `refusal` is answered instead of a new run."""
 
     def __init__(self) -> None:
         self.deployment_id = uuid4()
@@ -132,6 +133,11 @@ class FakePrefect:
         self.creation = asyncio.Event()
         self.cancelled: list[str] = []
         self.due: list[dict[str, Any]] = []
+        self.workers: list[dict[str, Any]] | None = []
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.log_lines: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, Any]] = []
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         if self.down:
@@ -139,19 +145,9 @@ class FakePrefect:
         if self.hanging:
             await asyncio.sleep(60)
         path = request.url.path.removeprefix("/api")
-        fixed = {
-            "/csrf-token": httpx.Response(422, json={"detail": "CSRF protection is disabled."}),
-            "/deployments/filter": httpx.Response(200, json=[self._deployment()] if self.deployed else []),
-            "/flow_runs/filter": httpx.Response(200, json=self.due),
-        }
-        if path in fixed:
-            return fixed[path]
-        if path.startswith("/deployments/name/") and self.deployed:
-            return httpx.Response(200, json=self._deployment())
+        self.asked.append((path, json.loads(request.content or b"null")))
         if path.endswith("/create_flow_run") and self.deployed:
             return self._create(path, json.loads(request.content))
-        if path == "/flow_runs/filter":
-            return httpx.Response(200, json=self.due)
         if path.endswith("/set_state"):
             self.cancelled.append(path.split("/")[2])
             return httpx.Response(
@@ -162,7 +158,22 @@ class FakePrefect:
                     "details": {"type": "reject_details", "reason": "was scheduled"},
                 },
             )
-        return httpx.Response(404, json={"detail": "Not Found"})
+        return self._reading(path) or httpx.Response(404, json={"detail": "Not Found"})
+
+    def _reading(self, path: str) -> httpx.Response | None:
+        """The answer to a question that changes nothing, None where there is nothing at that path."""
+        if path == "/csrf-token":
+            return httpx.Response(422, json={"detail": "CSRF protection is disabled."})
+        found: dict[str, Any] = {
+            "/deployments/filter": [self._deployment()] if self.deployed else [],
+            "/deployments/name/crawl_pending/crawl_pending": self._deployment() if self.deployed else None,
+            "/flow_runs/filter": self.due,
+            "/events/filter": {"events": self.events, "total": len(self.events), "next_page": None},
+            "/logs/filter": self.log_lines,
+            "/work_pools/stumbleable/workers/filter": self.workers,
+        }
+        found |= {f"/flow_runs/{run_id}": run for run_id, run in self.runs.items()}
+        return httpx.Response(200, json=found[path]) if found.get(path) is not None else None
 
     def add_due_run(self, parameters: dict[str, Any]) -> UUID:
         """A run that somebody started in Prefect and no worker has taken."""
@@ -170,6 +181,33 @@ class FakePrefect:
         run = {"id": str(run_id), "flow_id": str(UUID(int=2)), "name": "by hand", "parameters": parameters}
         self.due.append({**run, "deployment_id": str(self.deployment_id)})
         return run_id
+
+    def add_worker(self, seconds_ago: float, name: str = "worker-1") -> None:
+        """A worker of the pool that was heard of that long ago."""
+        heard_at = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
+        worker = {"id": str(uuid4()), "name": name, "work_pool_id": str(UUID(int=3)), "heartbeat_interval_seconds": 30}
+        self.workers = [*(self.workers or []), {**worker, "last_heartbeat_time": heard_at}]
+
+    def set_run(self, run_id: UUID, kind: str, message: str | None = None) -> None:
+        """A flow run in a state since a minute ago."""
+        since = (datetime.now(UTC) - timedelta(seconds=60)).isoformat()
+        state = {"id": str(uuid4()), "type": kind, "name": kind.title(), "timestamp": since, "message": message}
+        self.runs[str(run_id)] = {"id": str(run_id), "flow_id": str(UUID(int=2)), "name": "a run", "state": state}
+
+    def add_pod_event(self, run_id: UUID, phase: str, **labels: str) -> None:
+        """An event of the Kubernetes worker's observer about a run's pod."""
+        at = datetime.now(UTC) - timedelta(seconds=90)
+        pod = {"prefect.resource.id": "prefect.kubernetes.pod.1f", "prefect.resource.name": "crawl-pending-x7"}
+        run = {"prefect.resource.id": f"prefect.flow-run.{run_id}", "prefect.resource.role": "flow-run"}
+        event = {"event": f"prefect.kubernetes.pod.{phase}", "resource": pod | labels, "related": [run]}
+        received = at + timedelta(seconds=len(self.events))
+        times = {"occurred": at.isoformat(), "received": received.isoformat()}
+        self.events.insert(0, {"id": str(uuid4()), "payload": {}, "follows": None, **event, **times})
+
+    def add_log_line(self, run_id: UUID, message: str, level: int = 40) -> None:
+        """A line of a run's log; the newest is the only one."""
+        line = {"id": str(uuid4()), "name": "prefect.flow_runs", "level": level, "message": message}
+        self.log_lines = [{**line, "flow_run_id": str(run_id), "timestamp": datetime.now(UTC).isoformat()}]
 
     def new_deployment(self) -> None:
         """The deployment is deleted and deployed again."""

@@ -13,6 +13,8 @@ from api.main import create_api, wrap
 from tests.api.conftest import MakeShim, Shim
 from tests.api.fakes import ORIGIN
 
+JOB = "5f0c2b1e-0000-4000-8000-000000000001"
+
 
 class TestRequestId:
     async def test_a_sane_one_is_kept(self, shim: Shim) -> None:
@@ -80,7 +82,12 @@ class TestDatabaseOutage:
                 await shim.trigger(),
                 await shim.get("/api/jobs"),
                 await shim.get("/api/jobs?startedBy=user_x"),
-                await shim.get("/api/jobs/5f0c2b1e-0000-4000-8000-000000000001"),
+                await shim.get(f"/api/jobs/{JOB}"),
+                await shim.post(f"/api/jobs/{JOB}/cancel"),
+                await shim.post(f"/api/jobs/{JOB}/retry"),
+                await shim.get(f"/api/jobs/{JOB}/explain"),
+                await shim.get("/api/maintenance"),
+                await shim.put("/api/maintenance", {"paused": False}),
             ]
         for answer in answers:
             assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
@@ -175,13 +182,26 @@ class TestDescription:
         assert "HTTPValidationError" not in str(description)
         assert "422" not in description["paths"]["/api/jobs"]["get"]["responses"]
 
-    @pytest.mark.parametrize("path", ["/api/jobs/trigger", "/api/jobs", "/api/jobs/{job_id}"])
-    async def test_answers_are_what_it_says(self, shim: Shim, description: Any, path: str) -> None:
-        accepted = await shim.trigger()
-        answer = accepted if path.endswith("trigger") else await shim.get(path.format(job_id=accepted.json()["id"]))
-        method, status = ("post", "202") if path.endswith("trigger") else ("get", "200")
-        schema = description["paths"][path][method]["responses"][status]["content"]["application/json"]["schema"]
-        Draft202012Validator({**schema, "components": description["components"]}).validate(answer.json())
+    async def test_answers_are_what_it_says(self, shim: Shim, description: Any) -> None:
+        job_id = (await shim.trigger()).json()["id"]
+        one = "/api/jobs/{job_id}"
+        pause = {"paused": True, "reason": "x"}
+        answers = [
+            ("post", "/api/jobs/trigger", await shim.trigger()),
+            ("get", "/api/jobs", await shim.get("/api/jobs")),
+            ("get", one, await shim.get(f"/api/jobs/{job_id}")),
+            ("get", f"{one}/explain", await shim.get(f"/api/jobs/{job_id}/explain")),
+            ("post", f"{one}/cancel", await shim.post(f"/api/jobs/{job_id}/cancel")),
+            ("post", f"{one}/retry", await shim.post(f"/api/jobs/{job_id}/retry")),
+            ("post", f"{one}/retry", await shim.post(f"/api/jobs/{job_id}/retry")),
+            ("get", "/api/maintenance", await shim.get("/api/maintenance")),
+            ("put", "/api/maintenance", await shim.put("/api/maintenance", pause)),
+        ]
+        for method, path, answer in answers:
+            declared = description["paths"][path][method]["responses"][str(answer.status_code)]
+            schema = declared["content"]["application/json"]["schema"]
+            Draft202012Validator({**schema, "components": description["components"]}).validate(answer.json())
+        assert [answer.status_code for _, _, answer in answers] == [202, 200, 200, 200, 200, 202, 409, 200, 200]
 
     async def test_its_page_needs_no_other_host(self, shim: Shim) -> None:
         page = (await shim.http.get("/docs")).text

@@ -18,7 +18,16 @@ ROUTES = [
     ("POST", "/api/jobs/trigger", 202),
     ("GET", "/api/jobs", 200),
     ("GET", f"/api/jobs/{JOB}", 404),
+    ("POST", f"/api/jobs/{JOB}/cancel", 404),
+    ("POST", f"/api/jobs/{JOB}/retry", 404),
+    ("GET", f"/api/jobs/{JOB}/explain", 404),
+    ("GET", "/api/maintenance", 200),
+    ("PUT", "/api/maintenance", 200),
 ]
+BODIES = {
+    ("POST", "/api/jobs/trigger"): {"jobType": "crawl_pending"},
+    ("PUT", "/api/maintenance"): {"paused": False},
+}
 
 MISSING = (401, "MISSING_AUTHORIZATION", "Missing authorization")
 INVALID = (401, "INVALID_TOKEN", "Invalid or expired token")
@@ -73,9 +82,7 @@ CASES: dict[str, tuple[Callable[[Tokens], str | None], tuple[int, str, str]]] = 
 
 async def call(shim: Shim, method: str, path: str, authorization: str | None) -> Any:
     headers = {} if authorization is None else {"Authorization": authorization}
-    return await shim.http.request(
-        method, path, headers=headers, json={"jobType": "crawl_pending"} if method == "POST" else None
-    )
+    return await shim.http.request(method, path, headers=headers, json=BODIES.get((method, path)))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -90,6 +97,7 @@ async def test_every_route_refuses(shim: Shim, sql: Connection, case: str) -> No
             assert answer.headers["www-authenticate"].startswith("Bearer")
     assert await sql.fetchval("select count(*) from scheduled_jobs") == 0
     assert await sql.fetchval("select count(*) from scheduler_audit") == 0
+    assert await sql.fetchval("select count(*) from maintenance") == 0
     assert {request.url.host for request in shim.clerk.requests} <= {"clerk.test", "clerk-api"}
 
 
