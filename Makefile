@@ -27,8 +27,8 @@ test: $(PYTHON_READY) $(NODE_READY) ## Run every test on a stack of its own (ARG
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: chaos
-chaos: $(PYTHON_READY) $(NODE_READY) ## Kill worker and flow ten times and wait out the real leases (20 minutes; KILLS=n, SEED=n)
-	@REAL_TIME=1 KILLS=$(or $(KILLS),10) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s --durations=10 tests/chaos
+chaos: $(PYTHON_READY) $(NODE_READY) ## Kill, freeze, cancel and cut off everything with production's timings (30 minutes; CASE=x for one, SEED=n, KEEP=1)
+	@CASE="$(CASE)" SEED="$(SEED)" KEEP="$(KEEP)" $(BIN)/python -m tests.chaos
 
 .PHONY: bench-start
 bench-start: $(PYTHON_READY) $(NODE_READY) ## Measure trigger to first line, our worker against Prefect's (20 minutes; one JSON line a figure)
