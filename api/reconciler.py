@@ -37,11 +37,11 @@ AT_ONCE = 8  # changes of rows and runs in one comparison
 UNSTARTED_AFTER = timedelta(seconds=90)
 # A pod waits for a node and for its image; that it failed its worker tells by itself.
 UNSTARTED_POD_AFTER = timedelta(minutes=15)
-# A living process beats every 3 s.
-SILENCE_SECONDS = 4.5
+# A living process beats every 2 s.
+SILENCE_SECONDS = 4.0
 LONGEST_BLINK_SECONDS = 2.5
 # A run that has just ended tells Prefect by itself, and one that was just set going again has its new row.
-SETTLING_SECONDS = 2.0
+SETTLING_SECONDS = 1.0
 # Events come in bursts; what is doubted or odd is looked at again this soon.
 _BURST_SECONDS = 0.2
 _AGAIN_SECONDS = 0.5

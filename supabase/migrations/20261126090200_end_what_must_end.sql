@@ -271,7 +271,7 @@ language sql stable security definer set search_path = '' as $$
       -- A run that has just been dispatched, or has just written its end itself, is about to tell Prefect.
       and updated_at < now() - case when status = 'pending' then interval '5 seconds'
                                     when status = 'completed' or (status = 'failed' and died is not true)
-                                      then interval '2 seconds'
+                                      then interval '1 second'
                                     else interval '0' end
     order by updated_at limit p_limit
 $$;

@@ -149,7 +149,7 @@ async def test_a_run_is_compared_with_its_row_until_the_two_agree(scheduler: Sch
     job, fence = await scheduler.running()
     assert [row["id"] for row in await scheduler.rows("open_runs", limit=10)] == [job]
     await scheduler.finish(job, fence)
-    await scheduler.connection.execute("select pg_sleep(2.1)")
+    await scheduler.connection.execute("select pg_sleep(1.2)")
     assert [row["id"] for row in await scheduler.rows("open_runs", limit=10)] == [job]
     await scheduler.call("close_run", id=job, flow_run_id=job)
     assert await scheduler.rows("open_runs", limit=10) == []

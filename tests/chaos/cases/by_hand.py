@@ -31,7 +31,13 @@ _STATES = (
 _RUN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@case("by-hand", ground="kills", seconds=480)
+@case(
+    "by-hand",
+    ground="kills",
+    seconds=480,
+    lanes=("steady",),
+    after=("cancels", "flow-killed", "out-of-memory", "own-error", "worker-killed", "killed-before-beat", "frozen"),
+)
 async def by_hand(ground: Ground) -> None:
     """Start, cancel, delete, retry and set states in Prefect, on runs that wait, run and have ended."""
     await asyncio.gather(
