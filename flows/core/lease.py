@@ -15,9 +15,9 @@ from uuid import UUID
 from flows.core.domain import Progress
 from flows.core.errors import LeaseLost
 
-# Ten seconds would keep a lease; every three, progress is fresh, a cancel is heard soon, and whoever doubts that the
+# Ten seconds would keep a lease; every two, progress is fresh, a cancel is heard soon, and whoever doubts that the
 # process lives need not wait long to see it.
-BEAT_SECONDS = 3.0
+BEAT_SECONDS = 2.0
 TRUST_SECONDS = 75.0
 # How long a process that was told to stop may take: its loop is cancelled at once, then SIGTERM, then the end.
 TERM_AFTER_SECONDS = 10.0

@@ -31,8 +31,9 @@ begin
        p_exclusive_key, p_attempt, v_job.id)
     on conflict do nothing;
     if found then
-      -- Somebody has it tried again already.
-      update public.scheduled_jobs set recover_at = null where id = v_job.id and recover_at is not null;
+      -- Somebody has it tried again already, and its run is another job's from now on.
+      update public.scheduled_jobs set recover_at = null, run_open = false
+        where id = v_job.id and (recover_at is not null or run_open);
       insert into public.scheduler_audit (actor, action, job_id, job_type, parameters, outcome, details)
         values ('prefect', 'retry', v_id, p_job_type, p_parameters, 'accepted', jsonb_build_object('retryOf', v_job.id));
     end if;
@@ -266,6 +267,18 @@ begin
       where actor = p_idempotency ->> 'actor' and route = p_idempotency ->> 'route' and key = p_idempotency ->> 'key';
   end if;
   return jsonb_build_object('outcome', 'accepted', 'job', to_jsonb(v_job));
+end $$;
+
+create or replace function public.record_dispatch(p_id uuid, p_flow_run_id uuid) returns text
+language plpgsql security definer set search_path = '' as $$
+-- Returns the job's status: a caller that sees an ended one cancels the run it has just created.
+declare
+  v_status text;
+begin
+  update public.scheduled_jobs set flow_run_id = p_flow_run_id, attempt = 0, pending_reason = 'waiting for a worker'
+    where id = p_id and status = 'pending' and flow_run_id is null;
+  select status into v_status from public.scheduled_jobs where id = p_id;
+  return v_status;
 end $$;
 
 revoke execute on function public.adopt_run, public.close_at_start, public.send_back, public.take_job
