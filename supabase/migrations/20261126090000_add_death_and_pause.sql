@@ -121,11 +121,13 @@ begin
   return new;
 end $$;
 
-create function public.end_without_process(p_id uuid, p_reason text) returns public.scheduled_jobs
+create function public.end_without_process(p_id uuid, p_reason text, p_alive_at timestamptz default now())
+returns public.scheduled_jobs
 language plpgsql security definer set search_path = '' as $$
 -- The one way a running job ends when its process does not end it: the process is gone, or fenced off. What that end
 -- is called depends on what was asked before: a cancel makes it cancelled, a run over its time is no death, and
--- everything else is one, which is tried again after 30 s, 2 min and 10 min.
+-- everything else is one, which is tried again after 30 s, 2 min and 10 min. p_alive_at is the last sign of life: a
+-- process that died in time is not over it because its death was noticed later.
 -- The caller holds the row's lock and has checked that the job is running.
 declare
   v_job public.scheduled_jobs;
@@ -136,7 +138,7 @@ declare
 begin
   select * into strict v_job from public.scheduled_jobs where id = p_id for update;
   v_cancelled := v_job.cancel_requested_at is not null;
-  v_overtime := not v_cancelled and coalesce(public.longest_run(v_job) < now(), false);
+  v_overtime := not v_cancelled and coalesce(public.longest_run(v_job) < p_alive_at, false);
   v_items := coalesce((v_job.progress ->> 'itemsProcessed')::integer, 0);
   v_reason := case
     when v_cancelled then 'cancelled while running'

@@ -65,7 +65,9 @@ begin
     cancel_safe_to_retry = case when p_status = 'cancelled' then true end
   where id = p_id and fence = p_fence and status = 'running';
   if found then return true; end if;
-  return exists (select from public.scheduled_jobs where id = p_id and fence = p_fence and status = p_status);
+  -- An end that was written for this process by somebody else, as a death, is another one.
+  return exists (select from public.scheduled_jobs
+    where id = p_id and fence = p_fence and status = p_status and result = p_result);
 end $$;
 
 create function public.give_up_lease(
@@ -79,7 +81,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   v_job public.scheduled_jobs;
 begin
-  update public.scheduled_jobs set fence = p_fence + 1, lease_note = p_note,
+  update public.scheduled_jobs set fence = p_fence + 1, lease_note = p_note, locked_at = now(),
       progress = coalesce(p_progress, progress), lease_ends_at = clock_timestamp() + make_interval(secs => p_seconds)
     where id = p_id and fence = p_fence and status = 'running';
   if found then return true; end if;
@@ -121,7 +123,7 @@ begin
   perform 1 from public.scheduled_jobs
     where id = p_id and flow_run_id = p_flow_run_id and status = 'running' and locked_at = p_locked_at for update;
   if not found then return false; end if;
-  perform public.end_without_process(p_id, p_reason);
+  perform public.end_without_process(p_id, p_reason, p_locked_at);
   return true;
 end $$;
 comment on function public.bury_silent_job is 'Ends a job that is called dead and has stopped beating';
@@ -191,7 +193,10 @@ begin
 
   for v_dead in
     select j.id, format('lease lost: no sign of life from %s since %s', coalesce(j.locked_by, 'its worker'),
-        to_char(j.locked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) as reason
+        to_char(j.locked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) as reason,
+        -- Without a beat for less than a lease it counts as living.
+        case when j.lease_ends_at <= now() or j.locked_at < now() - public.lease_length() then j.locked_at
+             else now() end as alive_at
       from public.scheduled_jobs j
       where j.status = 'running' and j.fence is not null
         and (j.lease_ends_at <= now()
@@ -199,7 +204,7 @@ begin
             or public.longest_run(j) < now() - interval '60 seconds')))
       for update skip locked
   loop
-    return next public.end_without_process(v_dead.id, v_dead.reason);
+    return next public.end_without_process(v_dead.id, v_dead.reason, v_dead.alive_at);
   end loop;
   if v_grace then return; end if;
 
@@ -379,6 +384,15 @@ language sql stable security definer set search_path = '' as $$
     from public.scheduled_jobs j where j.id = p_id
 $$;
 comment on function public.explain_job is 'What is known in the database about why a job is where it is';
+
+create or replace function public.crawl_claim_lives(p_job_id uuid, p_fence bigint) returns boolean
+language sql stable security definer set search_path = '' as $$
+-- Not by the age of the lease: after an outage an old lease is renewed, and its process goes on with what it had
+-- claimed. It is the end of the job, or the next fence, that frees a claim.
+  select exists (select from public.scheduled_jobs j
+    where j.id = p_job_id and j.fence = p_fence and j.status = 'running')
+$$;
+comment on function public.crawl_claim_lives is 'True until the claiming job has ended or its lease has passed on';
 
 revoke execute on function public.cancel_job, public.finish_job, public.give_up_lease, public.bury_job,
   public.bury_silent_job, public.close_unstarted_job, public.give_up_unstarted, public.reap_dead_leases,

@@ -38,12 +38,12 @@ MUTANTS = [
     ("end_without_process", "public.recovery_time(v_job)", "null::timestamptz"),
     # A cancel is written while its process lives.
     ("cancel_job", "v_job.status = 'pending' or", "v_job.status in ('pending', 'running') or"),
-    # After an outage the living are taken for dead. This one and the next two take half a minute each to find.
+    # After an outage the living are taken for dead.
     ("reap_dead_leases", "v_grace := now() < v_state.grace_until", "v_grace := false"),
     # A lease that was given up is never ended.
     ("reap_dead_leases", "j.lease_ends_at <= now()", "false"),
     # Anybody's claim may be taken.
-    ("crawl_claim_lives", "and j.fence = p_fence", "and false"),
+    ("crawl_claim_lives", "and j.fence = p_fence and", "and false and"),
 ]
 
 
@@ -69,7 +69,10 @@ async def test_no_order_of_events_leads_to_a_double_effect_or_a_stuck_row(databa
     await asyncio.to_thread(run_machine, database.wiring.database_url, asked)
 
 
-@pytest.mark.parametrize(("function", "found", "instead"), MUTANTS if EXAMPLES else MUTANTS[:5])
+# They take minutes, and need a machine that is not busy: an example that is stretched over a tick of the model's clock
+# says nothing.
+@pytest.mark.skipif(not EXAMPLES, reason="STATE_MACHINE_EXAMPLES is not set")
+@pytest.mark.parametrize(("function", "found", "instead"), MUTANTS)
 async def test_it_finds_what_it_is_there_to_find(database: Stack, function: str, found: str, instead: str) -> None:
     connection = await asyncpg.connect(database.wiring.database_url)
     try:

@@ -66,7 +66,7 @@ async def test_a_running_job_is_cancelled_while_prefect_is_down(admin: Admin) ->
     await cancel(admin, job, httpx.codes.ACCEPTED)
     assert (await cancelled(admin, job, pid, 45))["status"] == "cancelled"
     await admin.stack.start("prefect")
-    await prefect_says(admin, job, "CANCELLED", seconds=15)
+    await prefect_says(admin, job, "CANCELLED", seconds=40)
 
 
 async def test_a_waiting_job_is_cancelled_at_once_and_its_run_never_works(admin: Admin) -> None:

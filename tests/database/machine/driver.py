@@ -14,6 +14,7 @@ from tests.database.machine.outside import Outside, Process, Run
 from tests.database.machine.rows import TICK, Job, Rows
 
 LEASE_NOT_HELD = "SJ001"
+PAGES = 4
 
 
 class Driver:
@@ -28,6 +29,10 @@ class Driver:
         self.unrecorded: list[tuple[Job, int, Run]] = []
         self.keys: dict[str, tuple[Job, str]] = {}
         database.empty()
+        for _ in range(PAGES):
+            page = self.outside.new_id()
+            database.execute(f"insert into public.discoveries (id, url) values ('{page}', 'http://{page}.test')")
+            self.crawl.pages[page] = "pending"
 
     # Acceptance and dispatch
 

@@ -72,8 +72,8 @@ class Invariants:
         assert rows.keys() == {str(job) for job in jobs}
         for job in jobs.values():
             row, wanted = rows[str(job.id)], _wanted(job)
-            found = {name: row[name] for name in wanted}
-            assert found == wanted, f"{job} is not as the model has it"
+            wrong = {name: (row[name], value) for name, value in wanted.items() if row[name] != value}
+            assert not wrong, f"{job} is not as the model has it: {wrong}"
             assert (row["recover_at"] is None, row["lease_note"] is None) == (job.recover_at is None, not job.given_up)
 
     def _audited(self, entries: list[list[Any]]) -> None:

@@ -156,7 +156,7 @@ class Rows:
         if latest is not None:
             if not (retry and self._is_set_going_again(latest, attempt)):
                 return latest
-            latest.recover_at = None
+            latest.recover_at, latest.run_open = None, False
             again = Job(new, self.next_name(), "prefect", "crawl", created_at, latest.priority, retry_of=latest.id)
             again.run, again.run_open, again.attempt = run, True, attempt
             return self.add(again, "prefect", "retry")
@@ -198,7 +198,7 @@ class Rows:
 
     def record_dispatch(self, job: Job, run: UUID, dispatches: int) -> str:
         if job.is_pending and job.run is None and job.dispatches == dispatches:
-            job.run, job.run_open = run, True
+            job.run, job.run_open, job.attempt = run, True, 0
         return job.status
 
     def postpone_dispatch(self, job: Job, seconds: int) -> None:
@@ -208,7 +208,7 @@ class Rows:
     def forget_flow_run(self, job: Job, run: UUID) -> bool:
         if not (job.is_pending and job.run == run):
             return False
-        job.run, job.run_open, job.not_before, job.attempt = None, None, None, 0
+        job.run, job.run_open, job.not_before = None, None, None
         return True
 
     # The lease
@@ -262,7 +262,7 @@ class Rows:
 
     @staticmethod
     def _send_back(job: Job) -> str:
-        job.run, job.run_open, job.slot, job.not_before, job.attempt = None, None, False, None, 0
+        job.run, job.run_open, job.slot, job.not_before = None, None, False, None
         job.dispatches += 1
         return "wait"
 
@@ -278,6 +278,7 @@ class Rows:
     def give_up_lease(self, job: Job, fence: int, seconds: int | None) -> bool:
         if not self.fence_holds(job, fence):
             return False
+        self._renew(job)
         job.fence, job.given_up = fence + 1, True
         job.gone_by = None if seconds is None else self.now + seconds
         return True
@@ -336,9 +337,9 @@ class Rows:
         return job.status
 
     def bury_silent(self, job: Job, run: UUID, renewals: int) -> bool:
-        if not (job.is_running and job.run == run and job.renewals == renewals):
+        if not (job.is_running and job.run == run and job.renewals == renewals and job.renewed_at is not None):
             return False
-        self.end_without_process(job, self.now)
+        self.end_without_process(job, job.renewed_at)
         return True
 
     def close_unstarted(self, job: Job, run: UUID | None, status: str, *, died: bool) -> bool:
@@ -372,11 +373,11 @@ class Rows:
     def _dead_since(self, job: Job, *, grace: bool) -> int | None:
         """Until when the process of a job that is to be ended showed life; None where it is not to be ended."""
         if job.gone_by is not None and self.now >= job.gone_by:
-            return self.now
+            return job.renewed_at
         if grace:
             return None
         if not self.lease_lives(job):
-            return self.now if job.given_up else job.renewed_at
+            return job.renewed_at
         far_over = job.overtime_at is not None and self.now >= job.overtime_at + 60
         return self.now if far_over else None
 

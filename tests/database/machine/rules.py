@@ -24,13 +24,12 @@ Among = Callable[["SchedulerMachine"], Sequence[Any]]
 
 # The model's clock stands still between ticks. An example that takes longer than this says nothing and is dropped.
 LONGEST_EXAMPLE_SECONDS = TICK / 2
-MOST_JOBS, MOST_RUNS, MOST_PAGES = 8, 10, 6
+MOST_JOBS, MOST_RUNS = 8, 10
 
 heard = st.sampled_from([True, True, True, False])
 priorities = st.sampled_from(["MEDIUM", "HIGH", "LOW"])
 keys = st.sampled_from([None, None, "k", "l"])
 gates = st.sampled_from(["crawl", "crawl", None])
-actors = st.sampled_from(["admin", "prefect"])
 max_runs = st.sampled_from([None, 120, 30])
 words = st.booleans()
 
@@ -72,12 +71,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.outside = self.driver.outside
         self.invariants_of_rows = Invariants(self.driver)
         self.began_at = time.monotonic()
-        self.pages_made = 0
 
     # Jobs come
 
     @precondition(lambda self: len(self.driver.rows.jobs) < MOST_JOBS)
-    @rule(priority=priorities, gate=gates, key=keys, fingerprint=st.sampled_from("fg"))
+    @rule(
+        priority=priorities, gate=gates, key=st.sampled_from([None, None, "k", "l"]), fingerprint=st.sampled_from("fg")
+    )
     def trigger(self, priority: str, gate: str | None, key: str | None, fingerprint: str) -> None:
         self.driver.trigger(priority, gate, key, fingerprint)
 
@@ -88,27 +88,28 @@ class SchedulerMachine(RuleBasedStateMachine):
         if seen:
             reconcile(self.driver, run)
 
-    @precondition(lambda self: self.pages_made < MOST_PAGES)
-    @rule(count=st.integers(1, 3))
-    def discoveries_come(self, count: int) -> None:
-        for _ in range(count):
-            self.pages_made += 1
-            page = self.outside.new_id()
-            self.driver.db.execute(
-                f"insert into public.discoveries (id, url, created_at) values ('{page}', 'http://{page}.test', now())"
-            )
-            self.driver.crawl.pages[page] = "pending"
+    @precondition(lambda self: len(self.driver.rows.jobs) < MOST_JOBS)
+    @rule(gate=gates, max_run=max_runs)
+    def a_job_runs(self, gate: str | None, max_run: int | None) -> None:
+        """The usual way all at once, so that what comes after it is reached often."""
+        self.driver.trigger("MEDIUM", gate, None, "")
+        for job in self.driver.claim_dispatch(10):
+            run = self.driver.create_run(job)
+            self.driver.record_dispatch(job, job.dispatches, run)
+            self._begin(run, max_run=max_run, later_fire=False, heard=True)
 
-    @happens_to("job", jobs(bool))
+    @happens_to("job", jobs(lambda job: job.status in ("failed", "cancelled")))
     def retry(self, job: Job) -> None:
         self.driver.retry(job)
 
+    @precondition(lambda self: self.driver.rows.due_for_recovery())
     @rule()
     def recover(self) -> None:
         self.driver.recover()
 
     # Dispatch
 
+    @precondition(lambda self: any(job.is_pending and job.run is None for job in self.driver.rows.jobs.values()))
     @rule(limit=st.sampled_from([1, 10]), how=st.sampled_from(["recorded", "recorded", "late", "lost", "refused"]))
     def dispatch(self, limit: int, how: str) -> None:
         for job in self.driver.claim_dispatch(limit):
@@ -132,11 +133,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     @happens_to("run", can_begin, stops_at=st.sampled_from(["birth", "adopted", "", "", ""]), max_run=max_runs,
                 later_fire=st.sampled_from([False, False, False, True]), heard=heard)  # fmt: skip
     def a_process_begins(self, run: Run, stops_at: str, max_run: int | None, later_fire: bool, heard: bool) -> None:  # noqa: FBT001
-        process = self.outside.begin(run)
-        if stops_at != "birth":
+        if stops_at == "birth":
+            self.outside.begin(run)
+        elif stops_at == "adopted":
+            process = self.outside.begin(run)
             process.job = self.driver.adopt(run, process.attempt)
-        if not stops_at:
-            self.driver.take(process, max_run=max_run, later_fire=later_fire, heard=heard)
+        else:
+            self._begin(run, max_run=max_run, later_fire=later_fire, heard=heard)
+
+    def _begin(self, run: Run, *, max_run: int | None, later_fire: bool, heard: bool) -> None:
+        process = self.outside.begin(run)
+        process.job = self.driver.adopt(run, process.attempt)
+        self.driver.take(process, max_run=max_run, later_fire=later_fire, heard=heard)
 
     @happens_to("run", runs(lambda run: run.begun and run.state != "deleted"))
     def an_attempt_is_begun_twice(self, run: Run) -> None:
@@ -191,17 +199,17 @@ class SchedulerMachine(RuleBasedStateMachine):
     def thaw(self, process: Process) -> None:
         process.is_frozen = False
 
-    @happens_to("process", processes(lambda p: p.is_alive and p.fence is not None))
+    @happens_to("process", lambda machine: [p for p in machine.outside.processes if p.is_alive and p.fence
+                                           and machine.driver.is_fenced(p)])  # fmt: skip
     def a_fenced_process_tries_everything(self, process: Process) -> None:
-        if self.driver.is_fenced(process):
-            verdict, ending = process.verdict, process.ending
-            self.driver.open_crawl(process)
-            self.driver.claim(process, 3, again=False, heard=True)
-            self.driver.settle(process, answered=True, again=False)
-            self.driver.beat(process)
-            for status in ("completed", "failed"):
-                self.driver.finish(process, status, heard=False)
-            process.verdict, process.ending = verdict, ending
+        verdict, ending = process.verdict, process.ending
+        self.driver.open_crawl(process)
+        self.driver.claim(process, 3, again=False, heard=True)
+        self.driver.settle(process, answered=True, again=False)
+        self.driver.beat(process)
+        for status in ("completed", "failed"):
+            self.driver.finish(process, status, heard=False)
+        process.verdict, process.ending = verdict, ending
 
     # Processes end
 
@@ -239,7 +247,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # People
 
-    @happens_to("job", jobs(bool))
+    @happens_to("job", jobs(lambda job: job.has_ended), what=st.sampled_from(["cancel", "retry"]))
+    def ask_too_late(self, job: Job, what: str) -> None:
+        getattr(self.driver, what)(*((job, "admin") if what == "cancel" else (job,)))
+
+    @happens_to("job", jobs(lambda job: not job.has_ended))
     def cancel(self, job: Job) -> None:
         self.driver.cancel(job, "admin")
 
@@ -255,13 +267,12 @@ class SchedulerMachine(RuleBasedStateMachine):
     def retry_in_prefect(self, run: Run) -> None:
         run.set("scheduled")
 
-    @rule(paused=words, ticks=st.sampled_from([None, 1, 5]))
-    def pause_or_resume(self, paused: bool, ticks: int | None) -> None:  # noqa: FBT001
-        self.driver.pause(paused=paused, ticks=ticks)
-
-    @rule(enabled=words)
-    def switch_schedule(self, enabled: bool) -> None:  # noqa: FBT001
-        self.driver.switch_schedule(enabled=enabled)
+    @rule(change=st.sampled_from(["pause", "pause for a while", "resume", "resume", "switch off", "switch on"]))
+    def the_rules_change(self, change: str) -> None:
+        if change.startswith("switch"):
+            self.driver.switch_schedule(enabled=change == "switch on")
+        else:
+            self.driver.pause(paused=change != "resume", ticks=3 if change == "pause for a while" else None)
 
     # Time and the sweeps
 
@@ -269,6 +280,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def reconcile(self, run: Run) -> None:
         reconcile(self.driver, run)
 
+    @precondition(lambda self: any(job.is_running for job in self.driver.rows.jobs.values()))
     @rule()
     def sweep(self) -> None:
         self.driver.sweep()
