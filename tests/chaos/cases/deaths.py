@@ -138,8 +138,10 @@ async def worker_killed(ground: Ground) -> None:
             jobs = await ground.launch(WORKING[:count], priority="LOW")
             await all_running(ground, jobs)
             await asyncio.sleep(chance.uniform(0, 4))
+            # One may have done its work by now.
+            jobs = [job for job in jobs if ground.rows.now[job]["status"] == "running"]
             killed_at = await worker.kill()
-        say(f"{name}: {count} jobs")
+        say(f"{name}: {len(jobs)} jobs")
         followed += [
             asyncio.create_task(
                 follow(ground, name, job, since=killed_at, within=LEASE_SECONDS, reasons=("lease lost: no sign of",))
@@ -155,26 +157,32 @@ async def _worker_killed_while_it_starts_runs(ground: Ground, chance: random.Ran
         jobs = await ground.launch([("steps", {"steps": 8})] * ROUNDS[0], priority="LOW")
         await asyncio.sleep(chance.uniform(0, 1.5))
         killed_at = await worker.kill()
+        stuck = {job for job in jobs if await _is_taken_on(ground, job)}
     followed = [asyncio.create_task(_somehow(ground, job, killed_at)) for job in jobs]
     # What the worker had not taken on is run by the next one.
     async with victim(ground, "low"):
         await ground.until(
-            lambda: _all_taken_on(ground, jobs), seconds=90, what="what the dead worker had left is done", every=0.5
+            lambda: _all_over(ground, jobs, stuck), seconds=90, what="what the dead worker had left is done", every=0.5
         )
     await asyncio.gather(*followed)
 
 
-async def _all_taken_on(ground: Ground, jobs: list[str]) -> bool:
-    """Whether none of the jobs waits for a worker, or has a living process."""
+async def _all_over(ground: Ground, jobs: list[str], stuck: set[str]) -> bool:
+    """Whether each of the jobs has ended, has died, or had been taken on by the worker that was killed."""
     for job in jobs:
         row = ground.rows.now[job]
         if row["status"] == "running" and (process := ground.rows.processes.get(job)) and process.is_alive:
             return False
-        if row["status"] == "pending":
-            state = await ground.prefect_state(row["flow_run_id"]) if row["flow_run_id"] else None
-            if state is None or state[0] == "SCHEDULED":
-                return False
+        if row["status"] == "pending" and job not in stuck:
+            return False
     return True
+
+
+async def _is_taken_on(ground: Ground, job: str) -> bool:
+    """Whether a worker has taken the job's run on, and nobody has begun it."""
+    row = ground.rows.now[job]
+    state = await ground.prefect_state(row["flow_run_id"]) if row["flow_run_id"] else None
+    return row["status"] == "pending" and state is not None and state[0] in ("PENDING", "RUNNING")
 
 
 async def _somehow(ground: Ground, job: str, killed_at: float) -> None:
