@@ -334,7 +334,7 @@ def test_the_sentence_says_why(given: Facts, sentence: str) -> None:
 
 LADDER = [
     # seconds since the cancel, columns of the row, what is said, and whether that is as it should be
-    (1, {}, "its process hears of it with its next beat, within 3 s", True),
+    (1, {}, "its process hears of it with its next beat, within 2 s", True),
     (5, {}, "its flow has been told to stop", True),
     (15, {}, "it did not stop within 10 s, so its process group was sent SIGTERM", True),
     (30, {}, "it did not stop on SIGTERM either, so its process is killed", True),

@@ -179,7 +179,7 @@ class TestSituations:
         await shim.post(f"/api/jobs/{job_id}/cancel")
         said = await explained(shim, job_id)
         assert said["sentence"].startswith("user_admin asked to cancel it at ")
-        assert said["sentence"].endswith("; its process hears of it with its next beat, within 3 s.")
+        assert said["sentence"].endswith("; its process hears of it with its next beat, within 2 s.")
 
     async def test_it_died_and_is_tried_again(self, shim: Shim, sql: Connection) -> None:
         job_id = await dispatched(sql)
