@@ -94,7 +94,7 @@ class Dispatcher:
             return
         self._failures_in_a_row = 0
         wake_worker(self._wake_socket)
-        status = await scheduled_jobs.record_dispatch(job.id, flow_run_id)
+        status = await scheduled_jobs.record_dispatch(job, flow_run_id)
         logger.info("Job dispatched", extra={"job_id": job.id, "flow_run_id": flow_run_id})
         if status is None or status.has_ended:
             await self._orchestrator.cancel_run(flow_run_id)

@@ -294,9 +294,14 @@ async def claim_dispatch(limit: int) -> list[Job]:
     return [parse(row) for row in await database.rpc("claim_dispatch", limit=limit)]
 
 
-async def record_dispatch(job_id: UUID, flow_run_id: UUID) -> JobStatus | None:
-    """Notes a job's flow run and returns the job's status (None: no such job)."""
-    status = await database.rpc("record_dispatch", id=str(job_id), flow_run_id=str(flow_run_id))
+async def record_dispatch(job: Job, flow_run_id: UUID) -> JobStatus | None:
+    """Notes the flow run made for a job and returns the job's status (None: no such job).
+
+    A run that has been sent back since `job` was handed out is not noted any more.
+    """
+    status = await database.rpc(
+        "record_dispatch", id=str(job.id), flow_run_id=str(flow_run_id), dispatches=job.dispatches or 0
+    )
     return JobStatus(status) if status else None
 
 

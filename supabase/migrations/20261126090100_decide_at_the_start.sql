@@ -3,6 +3,7 @@ set lock_timeout = '5s';
 
 drop function public.adopt_run(uuid, text, text, jsonb, text, text, timestamptz);
 drop function public.take_job(uuid, uuid, integer, text, jsonb);
+drop function public.record_dispatch(uuid, uuid);
 
 create function public.adopt_run(
   p_flow_run_id uuid, p_idempotency_key text, p_job_type text, p_parameters jsonb, p_origin text,
@@ -110,6 +111,10 @@ begin
   if v_job.flow_run_id is distinct from p_flow_run_id and v_job.flow_run_id is not null then
     return jsonb_build_object('decision', 'taken', 'fence', null,
       'reason', 'the job belongs to flow run ' || v_job.flow_run_id);
+  end if;
+  if v_job.status = 'running' and coalesce(v_job.attempt, 0) > p_attempt then
+    -- Also one whose lease is dead: the run has gone on without this process.
+    return jsonb_build_object('decision', 'taken', 'fence', null, 'reason', 'a later attempt of this run has the job');
   end if;
   if v_job.status = 'running' and v_job.locked_at >= now() - public.lease_length() and v_job.lease_ends_at is null
      and v_job.lease_note is null
@@ -269,18 +274,23 @@ begin
   return jsonb_build_object('outcome', 'accepted', 'job', to_jsonb(v_job));
 end $$;
 
-create or replace function public.record_dispatch(p_id uuid, p_flow_run_id uuid) returns text
+create function public.record_dispatch(p_id uuid, p_flow_run_id uuid, p_dispatches integer default null) returns text
 language plpgsql security definer set search_path = '' as $$
 -- Returns the job's status: a caller that sees an ended one cancels the run it has just created.
+-- p_dispatches is the job's count when the run was created. The run may have begun and been sent back before this call
+-- arrives: a higher count tells, and the job waits for its next run.
 declare
   v_status text;
 begin
   update public.scheduled_jobs set flow_run_id = p_flow_run_id, attempt = 0, pending_reason = 'waiting for a worker'
-    where id = p_id and status = 'pending' and flow_run_id is null;
+    where id = p_id and status = 'pending' and flow_run_id is null
+      and coalesce(dispatches, 0) = coalesce(p_dispatches, dispatches, 0);
   select status into v_status from public.scheduled_jobs where id = p_id;
   return v_status;
 end $$;
+comment on function public.record_dispatch is 'Notes the flow run of a dispatched job';
 
-revoke execute on function public.adopt_run, public.close_at_start, public.send_back, public.take_job
-  from public, anon, authenticated;
-grant execute on function public.adopt_run, public.close_at_start, public.send_back, public.take_job to service_role;
+revoke execute on function public.adopt_run, public.close_at_start, public.send_back, public.take_job,
+  public.record_dispatch from public, anon, authenticated;
+grant execute on function public.adopt_run, public.close_at_start, public.send_back, public.take_job,
+  public.record_dispatch to service_role;

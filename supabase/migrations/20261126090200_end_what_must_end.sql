@@ -94,8 +94,9 @@ create function public.bury_job(
 ) returns text
 language plpgsql security definer set search_path = '' as $$
 -- Said by whoever has waited for the process p_worker of a flow run and knows it gone. Returns the job's status then;
--- null where the run has no job, or another process has it. p_by_itself: it ended in good order, so that a job it never
--- took is none of its dead. p_cancelled: it was ended because somebody cancelled the run in Prefect.
+-- null where the run has no job, or another process has it: also a job that waits for the next attempt, when the process
+-- had an earlier one of this run. p_by_itself: it ended in good order, so that a job it never took is none of its dead.
+-- p_cancelled: it was ended because somebody cancelled the run in Prefect.
 declare
   v_job public.scheduled_jobs;
 begin
@@ -103,6 +104,10 @@ begin
     order by attempt desc nulls last limit 1 for update;
   if not found then return null; end if;
   if v_job.status = 'running' and v_job.locked_by is distinct from p_worker then return null; end if;
+  if v_job.status = 'pending' and exists (
+       select from public.scheduled_jobs e where e.flow_run_id = p_flow_run_id and e.locked_by = p_worker) then
+    return null;
+  end if;
   if p_cancelled and not public.job_has_ended(v_job.status) then
     perform public.cancel_job(v_job.id, 'prefect', 'prefect');
   end if;

@@ -110,6 +110,14 @@ async def test_a_process_that_died_before_it_began_leaves_a_dead_job(scheduler: 
     assert (await scheduler.row(job))["recover_at"] is not None
 
 
+async def test_the_late_death_of_an_earlier_attempt_is_none_of_the_next_job(scheduler: Scheduler) -> None:
+    run, fence = await scheduler.running()
+    await scheduler.finish(run, fence)
+    again = await scheduler.adopt(flow_run_id=run, attempt=2)
+    assert await bury(scheduler, run) is None, "the process that is gone had the first job of this run"
+    assert (await scheduler.take(again, run, attempt=2))["decision"] == "go"
+
+
 async def test_a_process_ended_for_a_cancel_in_prefect_leaves_a_cancelled_job(scheduler: Scheduler) -> None:
     job, _ = await scheduler.running()
     assert await bury(scheduler, job, cancelled=True) == "cancelled"

@@ -51,6 +51,21 @@ async def test_a_dispatched_job_is_not_dispatched_again(scheduler: Scheduler) ->
     assert await dispatched(scheduler) == []
 
 
+async def test_a_run_that_was_sent_back_before_it_was_recorded_is_not_the_jobs_run_any_more(
+    scheduler: Scheduler,
+) -> None:
+    job, run = await scheduler.accept(key=None), uuid4()
+    (handed_out,) = await scheduler.rows("claim_dispatch", limit=10)
+    # Its process was quicker than the dispatcher, and a pause quicker than both.
+    await scheduler.call("set_maintenance", paused=True, reason=None, until=None, set_by="x", actor="x")
+    assert (await scheduler.take(job, run))["decision"] == "wait"
+    await scheduler.call("set_maintenance", paused=False, reason=None, until=None, set_by="x", actor="x")
+    record = {"id": job, "flow_run_id": run, "dispatches": handed_out["dispatches"] or 0}
+    assert await scheduler.call("record_dispatch", **record) == "pending"
+    assert (await scheduler.row(job))["flow_run_id"] is None, "Prefect calls that run Cancelled, and the job is not"
+    assert await dispatched(scheduler) == [job]
+
+
 async def test_a_job_whose_run_was_deleted_is_dispatched_again(scheduler: Scheduler) -> None:
     job, run = await scheduler.accept(), uuid4()
     await dispatched(scheduler)

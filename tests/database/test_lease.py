@@ -43,6 +43,18 @@ async def test_a_later_attempt_of_the_run_takes_the_lease_over(scheduler: Schedu
     assert (await scheduler.take(job, attempt=2))["fence"] == fence + 1
 
 
+async def test_an_earlier_attempt_never_takes_the_job_of_a_later_one(scheduler: Scheduler) -> None:
+    run = await scheduler.adopt()
+    await scheduler.finish(run, (await scheduler.take(run))["fence"], "failed")
+    again = await scheduler.adopt(flow_run_id=run, attempt=2)
+    await scheduler.take(again, run, attempt=2)
+    await scheduler.age_lease(again, 91)
+    # A process of the first attempt that was stopped before it began.
+    assert (await scheduler.take(again, run, attempt=1, worker="a late one"))["decision"] == "taken"
+    row = await scheduler.row(again)
+    assert (row["status"], row["flow_run_id"], row["slot_held"]) == ("running", run, True)
+
+
 async def test_another_run_never_takes_a_job(scheduler: Scheduler) -> None:
     job, _ = await scheduler.running()
     await scheduler.age_lease(job, 91)

@@ -94,7 +94,7 @@ class Driver:
         return self.outside.create_run("dispatch", job.idempotency_key)
 
     def record_dispatch(self, job: Job, dispatches: int, run: Run) -> None:
-        status = self.db.call("record_dispatch", id=job.id, flow_run_id=run.id)
+        status = self.db.call("record_dispatch", id=job.id, flow_run_id=run.id, dispatches=dispatches)
         assert status == self.rows.record_dispatch(job, run.id, dispatches)
         if job.has_ended:
             run.set("cancelled")
