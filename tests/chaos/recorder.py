@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 # Long enough for a process to be killed at any moment of a batch, well below the 60 s after which it counts as lost.
-CRAWL_HOLD_SECONDS = 5.0
+CRAWL_HOLD_SECONDS = 20.0
 
 
 class Recorder:

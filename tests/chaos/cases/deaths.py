@@ -22,10 +22,10 @@ ROUNDS = (7, 7, 6)
 TOLD_SECONDS = 5.0
 # In the middle of their work for longer than any kill waits, and soon done when they are tried again.
 WORKING: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("steps", {"steps": 24, "hold_seconds": 0.3}),
+    ("steps", {"steps": 40, "hold_seconds": 0.3}),
     ("crawl", {}),
     ("c_hold", {"steps": 3}),
-    ("steps", {"steps": 24, "hold_seconds": 0.3}),
+    ("steps", {"steps": 40, "hold_seconds": 0.3}),
     ("stubborn", {"steps": 3}),
     ("crawl", {}),
     ("sleep", {"steps": 3}),

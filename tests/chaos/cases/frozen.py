@@ -84,19 +84,7 @@ async def overtime(ground: Ground) -> None:
         worker = await ground.workers.start("high", MAX_RUN_SECONDS=str(MAX_RUN_SECONDS))
         wanted = [(behaviour, {"steps": 100 if behaviour == "steps" else 2}) for behaviour in _OVERTIME * 2]
         jobs = await ground.launch(wanted, priority="HIGH")
-        await asyncio.gather(
-            *(
-                ground.attempt(name, job, _ends(ground, job))
-                for job, (behaviour, _) in zip(jobs, wanted, strict=True)
-                if behaviour != "crawl"
-            ),
-            # A crawl is done before its time is over: the limit does not touch it.
-            *(
-                ground.rows.ended(job, seconds=90)
-                for job, (behaviour, _) in zip(jobs, wanted, strict=True)
-                if behaviour == "crawl"
-            ),
-        )
+        await asyncio.gather(*(ground.attempt(name, job, _ends(ground, job)) for job in jobs))
         await worker.stop()
     for job in jobs:
         if job in ground.rows.ends:
