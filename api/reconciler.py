@@ -22,6 +22,7 @@ from api.background import Troubles
 from api.catalogue import Catalogue
 from api.events import RunEvents
 from api.orchestrator import Orchestrator, RunState
+from api.presence import Presence
 from api.redeploy import Redeployment
 from flows.core import scheduled_jobs
 from flows.core.domain import Job, JobStatus, Origin
@@ -77,7 +78,7 @@ class Reconciler:
         self._troubles = Troubles(logger)
         self._redeployment = Redeployment()
         self._events = RunEvents(orchestrator.api_url, self._on_event)
-        self._prefect_answers_since: float | None = None
+        self._prefect = Presence()
         self._with_row: set[tuple[UUID, int]] = set()
         self._changed: set[UUID] = set()
         self._something_changed = asyncio.Event()
@@ -188,10 +189,9 @@ class Reconciler:
         try:
             states = await self._orchestrator.run_states(flow_run_ids)
         except SchedulerError:
-            self._prefect_answers_since = None
+            self._prefect.failed(time.monotonic())
             raise
-        if self._prefect_answers_since is None:
-            self._prefect_answers_since = time.monotonic()
+        self._prefect.answered(time.monotonic())
         return states
 
     async def _agree(self, job: Job, states: dict[UUID, RunState]) -> None:
@@ -258,8 +258,7 @@ class Reconciler:
         if datetime.now(UTC) - state.timestamp < limit:
             return
         # While Prefect was away, a living process could not have begun its run either.
-        answering = self._prefect_answers_since
-        if answering is None or time.monotonic() - answering < min(limit, UNSTARTED_AFTER).total_seconds():
+        if self._prefect.seconds(time.monotonic()) < min(limit, UNSTARTED_AFTER).total_seconds():
             return
         taken_at = f"{state.timestamp:%Y-%m-%dT%H:%M:%SZ}"
         reason = f"never started: a worker took its run on at {taken_at} and no process has begun it"

@@ -46,8 +46,6 @@ async def pass_a_lease(admin: Admin, job_id: str) -> None:
     await admin.sql.execute(
         "update public.scheduled_jobs set locked_at = locked_at - interval '95 seconds' where id = $1", job_id
     )
-    # Emptying the tables looked to the sweep like a gap, after which it gives every lease its full length again.
-    await admin.sql.execute("update public.sweep_state set grace_until = now()")
 
 
 async def recovery_of(admin: Admin, job_id: str) -> Any:
