@@ -1,15 +1,20 @@
-"""The rules for every call to a neighbour: one client a process, headers, time-outs, and errors in our own words."""
+"""The rules for every call to a neighbour: one client a process, headers, time-outs, and errors in our own words.
+
+Calls that come by the hundred thousand go through a second client, whose connections are aiohttp's.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from flows.clients.many import ManyCalls
 from flows.core.errors import (
     AnswerLost,
     EndpointAbsent,
@@ -32,6 +37,8 @@ _DEFAULT_RETRY_AFTER_SECONDS = 60.0
 _silent_until: dict[str, float] = {}
 _client: httpx.AsyncClient | None = None
 _client_loop: asyncio.AbstractEventLoop | None = None
+_many: httpx.AsyncClient | None = None
+_many_loop: asyncio.AbstractEventLoop | None = None
 
 
 def client() -> httpx.AsyncClient:
@@ -44,12 +51,26 @@ def client() -> httpx.AsyncClient:
     return _client
 
 
+def _client_for_many() -> httpx.AsyncClient:
+    """The process's client for calls in great numbers."""
+    global _many, _many_loop  # noqa: PLW0603
+    loop = asyncio.get_running_loop()
+    if _many is None or _many_loop is not loop:
+        connections = settings().email_send_concurrency
+        _many = httpx.AsyncClient(transport=ManyCalls(connections), follow_redirects=False)
+        _many_loop = loop
+    return _many
+
+
 async def close() -> None:
-    """Closes the client if there is one."""
-    global _client  # noqa: PLW0603
+    """Closes the clients there are."""
+    global _client, _many  # noqa: PLW0603
     if _client is not None:
         await _client.aclose()
         _client = None
+    if _many is not None:
+        await _many.aclose()
+        _many = None
 
 
 async def post(
@@ -65,27 +86,42 @@ async def post(
 
     Raises a TransientError or PermanentError of `flows.core.errors`; `service` names the neighbour in its message.
     """
-    return await _call("POST", service, url, answer, timeout_seconds, json=body, idempotency_key=idempotency_key)
+    call = _Call(service, "POST", url, timeout_seconds, idempotency_key)
+    return await _made(call, client(), answer, json=body)
+
+
+async def post_many(
+    service: str,
+    url: str,
+    body: bytes,
+    *,
+    answer: type[Answer],
+    timeout_seconds: float,
+    idempotency_key: str | None = None,
+) -> Answer:
+    """`post` for a call that is one of very many; `body` is JSON already."""
+    call = _Call(service, "POST", url, timeout_seconds, idempotency_key)
+    return await _made(call, _client_for_many(), answer, content=body)
 
 
 async def get(
     service: str, url: str, *, answer: type[Answer], timeout_seconds: float, params: dict[str, Any] | None = None
 ) -> Answer:
     """GETs and returns the parsed answer; errors as `post`."""
-    return await _call("GET", service, url, answer, timeout_seconds, params=params)
+    return await _made(_Call(service, "GET", url, timeout_seconds), client(), answer, params=params)
 
 
-async def _call(
-    method: str,
-    service: str,
-    url: str,
-    answer: type[Answer],
-    timeout_seconds: float,
-    *,
-    idempotency_key: str | None = None,
-    **request: Any,
-) -> Answer:
-    host = urlsplit(url).netloc
+@dataclass(frozen=True)
+class _Call:
+    service: str
+    method: str
+    url: str
+    timeout_seconds: float
+    idempotency_key: str | None = None
+
+
+async def _made(call: _Call, through: httpx.AsyncClient, answer: type[Answer], **content: Any) -> Answer:
+    service, host = call.service, urlsplit(call.url).netloc
     lease = current_lease()
     if lease is not None:
         await lease.before_acting()
@@ -93,19 +129,19 @@ async def _call(
     if wait > 0:
         raise RateLimited(f"{service} asked for quiet, {wait:.0f} s are left", wait)
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(call.timeout_seconds):
             # httpx's own limits are per read: a body that drips would never meet them.
-            response = await client().request(
-                method,
-                url,
-                headers=_headers(idempotency_key),
-                timeout=httpx.Timeout(timeout_seconds, connect=5),
-                **request,
+            response = await through.request(
+                call.method,
+                call.url,
+                headers=_headers(call.idempotency_key, is_json="content" in content),
+                timeout=httpx.Timeout(call.timeout_seconds, connect=5),
+                **content,
             )
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise NotSent(f"{service} cannot be reached: {_reason(error)}") from error
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise AnswerLost(f"{service} gave no answer within {timeout_seconds:g} s") from error
+        raise AnswerLost(f"{service} gave no answer within {call.timeout_seconds:g} s") from error
     except httpx.TransportError as error:
         raise AnswerLost(f"{service} closed the connection without an answer: {_reason(error)}") from error
     if not response.is_success:
@@ -113,8 +149,8 @@ async def _call(
     return _parse(service, response, answer)
 
 
-def _headers(idempotency_key: str | None) -> dict[str, str]:
-    headers: dict[str, str] = {}
+def _headers(idempotency_key: str | None, *, is_json: bool) -> dict[str, str]:
+    headers: dict[str, str] = {"Content-Type": "application/json"} if is_json else {}
     lease = current_lease()
     if lease is not None:
         headers["X-Scheduler-Execution-Id"] = str(lease.job_id)

@@ -15,6 +15,8 @@ class JobType(StrEnum):
     """A kind of work; the value is its only spelling: module, flow, deployment, row and JSON."""
 
     CRAWL_PENDING = "crawl_pending"  # fetches pages that were discovered and not looked at yet
+    SUBMISSION_NOTIFICATIONS = "submission_notifications"  # mails submitters what became of their pages
+    MODERATION_UPDATES = "moderation_updates"  # mails reporters what was decided
 
 
 class JobStatus(StrEnum):

@@ -49,6 +49,8 @@ class _Kind:
     parameters: type[BaseModel]
     max_run_time: timedelta
     exclusive_key: Callable[[Any], str | None]
+    resolve: Callable[[Any, datetime], Any]
+    label: Callable[[Any], str] | None
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,32 @@ class _End:
 
 
 def job(
-    job_type: JobType, *, max_run_time: timedelta, exclusive_key: Callable[[P], str | None] | None = None
+    job_type: JobType,
+    *,
+    max_run_time: timedelta,
+    exclusive_key: Callable[[P], str | None] | None = None,
+    resolve: Callable[[P, datetime], P] | None = None,
+    label: Callable[[P], str] | None = None,
 ) -> Callable[[Body[P]], Flow[..., Any]]:
     """Makes the flow of a job type from `async def body(parameters: Parameters) -> JobResult`.
 
     The flow's parameters are the fields of `Parameters`, so that the Prefect UI and CLI offer them one by one.
-    `exclusive_key` names the gate a run must hold (default: the type; None: no gate).
+    `exclusive_key` names the gate a run must hold (default: the type; None: no gate). `resolve` fills in parameters
+    that depend on when the job was scheduled, else asked for: the row keeps them, and a retry copies them. `label` is
+    what its runs are called by, instead of their time.
     """
 
     def decorate(body: Body[P]) -> Flow[..., Any]:
         (parameter,) = inspect.signature(body, eval_str=True).parameters.values()
-        kind = _Kind(job_type, body, parameter.annotation, max_run_time, exclusive_key or (lambda _: job_type.value))
+        kind = _Kind(
+            job_type,
+            body,
+            parameter.annotation,
+            max_run_time,
+            exclusive_key or (lambda _: job_type.value),
+            resolve or (lambda parameters, _: parameters),
+            label,
+        )
 
         async def run(**given: Any) -> State[Any]:
             return await _run(kind, given)
@@ -79,7 +96,7 @@ def job(
         run.__signature__ = _signature(kind.parameters)  # type: ignore[attr-defined]
         return flow(
             name=job_type.value,
-            flow_run_name=lambda: _run_name(job_type),
+            flow_run_name=lambda: _run_name(kind),
             description=inspect.getdoc(body),
             retries=0,
             persist_result=False,
@@ -111,10 +128,14 @@ def _document(body: Callable[..., Any], parameters: type[BaseModel]) -> str:
     return text + "\n\nArgs:\n" + "\n".join(lines) if lines else text
 
 
-def _run_name(job_type: JobType) -> str:
+def _run_name(kind: _Kind) -> str:
     run = _flow_run()
-    at = run.expected_start_time or datetime.now(UTC)
-    return f"{job_type.value} {at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    at = (run.expected_start_time or datetime.now(UTC)).astimezone(UTC)
+    if kind.label is None:
+        return f"{kind.job_type.value} {at:%Y-%m-%d %H:%M}"
+    context = FlowRunContext.get()
+    given = context.parameters if context and context.parameters else {}
+    return f"{kind.job_type.value} {kind.label(kind.resolve(kind.parameters.model_validate(given), at))}"
 
 
 def _flow_run() -> FlowRun:
@@ -130,7 +151,9 @@ async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
     run = _flow_run()
     run_seconds = settings().max_run_seconds or kind.max_run_time.total_seconds()
     record = await _persist(lambda: _adopt(kind, run, parameters))
-    later_fire_at = await later_fire_of(run) if record.origin is Origin.SCHEDULE else None
+    parameters = await _resolved(kind, parameters, record)
+    by_schedule = record.origin is Origin.SCHEDULE and record.parent_id is None
+    later_fire_at = await later_fire_of(run) if by_schedule else None
     taken = await _persist(
         lambda: scheduled_jobs.take(
             record.id,
@@ -146,9 +169,19 @@ async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
         logger.info("Job %s: nothing done, %s", record.id, taken.reason)
         return Cancelled(message=taken.reason)
     logger.info("Job %s starts under fence %s", record.id, taken.fence)
-    lease = leases.Lease(record.id, taken.fence)
+    lease = leases.Lease(record.id, taken.fence, record.parent_id)
     leases.enter(lease)
     return await _under_lease(kind, parameters, lease, run_seconds)
+
+
+async def _resolved(kind: _Kind, parameters: BaseModel, record: Job) -> BaseModel:
+    """The parameters with what depends on when the job was asked for; a retry means what the first try meant."""
+    resolved: BaseModel = kind.resolve(parameters, record.created_at)
+    if record.retry_of is None or resolved == parameters:
+        return resolved
+    asked_at = await _persist(lambda: scheduled_jobs.first_asked_at(record.id))
+    first: BaseModel = kind.resolve(parameters, asked_at)
+    return first
 
 
 def _attempt(run: FlowRun) -> int:

@@ -32,9 +32,10 @@ def _clock() -> float:
 class Lease:
     """One job's lease under one fencing number. Renewed by the beat thread, asked by everybody else."""
 
-    def __init__(self, job_id: UUID, fence: int) -> None:
+    def __init__(self, job_id: UUID, fence: int, parent_id: UUID | None = None) -> None:
         self.job_id = job_id
         self.fence = fence
+        self.parent_id = parent_id
         self.progress: Progress | None = None
         self.stopped = threading.Event()
         self.verdict: str | None = None

@@ -262,6 +262,11 @@ async def adopt(
     return parse(row)
 
 
+async def first_asked_at(job_id: UUID) -> datetime:
+    """When the job that this one tries again, directly or not, was scheduled or asked for."""
+    return datetime.fromisoformat(await database.rpc("first_asked_at", id=str(job_id)))
+
+
 async def take(
     job_id: UUID,
     *,

@@ -30,6 +30,22 @@ class Settings(BaseSettings):
     crawl_settle_seconds: int = Field(
         120, ge=0, le=600, description="How long after a lost answer a row may still be settled by the crawler"
     )
+    email_timeout_seconds: float = Field(30.0, ge=0.1, le=60, description="How long one mail's answer is waited for")
+    email_send_concurrency: int = Field(200, ge=1, le=1000, description="Mails a run has under way at most")
+    email_honours_idempotency: bool = Field(
+        default=False, description="Whether the mail service queues one mail for a repeated Idempotency-Key"
+    )
+    email_queue_readable: bool = Field(
+        default=True, description="Whether email_queue tells what became of a mail whose answer was lost"
+    )
+    weekly_digest_email_type: str = "weekly-trending"
+    weekly_digest_preference: str = Field(
+        "weekly_trending", description="Column of email_preferences that must be true to get the digest"
+    )
+    submission_received_email_type: str = "submission-received"
+    submission_approved_email_type: str = "submission-approved"
+    submission_rejected_email_type: str = "submission-rejected"
+    moderation_email_type: str = "moderation-update"
 
 
 @lru_cache

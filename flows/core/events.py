@@ -1,0 +1,32 @@
+"""Planning of mails about something that happened: whatever the ledger does not have yet, a page at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+
+from flows.clients import database
+from flows.core.deliveries import under_lease
+from flows.core.retries import HTTP_READ
+
+FIRST_LOOK_BACK_DAYS = 7  # a job type's first run does not mail about a month that nobody expects mails about
+PAGE = 1000
+
+
+@task(**HTTP_READ, name="plan mails")
+async def plan(function: str, look_back_days: int, **given: Any) -> int:
+    """Plans a mail for each new event with an SQL function of the ledger; how many were planned."""
+    total = 0
+    while True:
+        made = await database.patient_rpc(
+            function,
+            **under_lease(),
+            look_back_days=look_back_days,
+            first_look_back_days=FIRST_LOOK_BACK_DAYS,
+            limit=PAGE,
+            **given,
+        )
+        total += int(made["planned"])
+        if not made["planned"] and not made["skipped"]:
+            return total
