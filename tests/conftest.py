@@ -19,7 +19,7 @@ from sandbox.wiring import SERVICES
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # Long enough for the stand-in crawler's slowest batch (10 s), short enough to wait out three lost answers in a test.
-_FLOW_SETTINGS = {"CRAWLER_TIMEOUT_SECONDS": "13", "CRAWL_SETTLE_SECONDS": "3"}
+_FLOW_SETTINGS = {"CRAWLER_TIMEOUT_SECONDS": "13", "CRAWL_SETTLE_SECONDS": "3", "EMAIL_TIMEOUT_SECONDS": "2"}
 _TABLES = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = 'public'"
 
 
