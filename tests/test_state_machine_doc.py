@@ -20,7 +20,7 @@ def functions() -> dict[str, str]:
 
 def test_every_function_that_it_names_exists() -> None:
     named = {name for name in re.findall(r"`(\w+_\w+)`", DOCUMENT) if not name.startswith("scheduled_")}
-    columns = {"exclusive_key", "retry_of", "lease_ends_at", "sweep_state"}
+    columns = {"exclusive_key", "retry_of", "parent_id", "lease_ends_at", "sweep_state"}
     assert named - columns <= functions().keys()
 
 
