@@ -6,6 +6,7 @@ All but the counts are made under the current job's lease. Errors: `Unavailable`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -98,6 +99,8 @@ class Counts:
     errors: list[str]
 
 
+# Tells the calls of this process apart, so that one may be made again after its answer was lost and get the same mails.
+_rounds = itertools.count(1)
 _settled = TypeAdapter(Settled)
 _counts = TypeAdapter(Counts)
 
@@ -117,13 +120,11 @@ async def exchange(
     *,
     after: int,
     limit: int,
-    number: int,
     preferences: Mapping[str, tuple[str, bool]],
 ) -> Exchanged:
     """Records outcomes and claims at most `limit` planned mails with an id over `after`, in one transaction.
 
     `preferences` names for each e-mail type the column of email_preferences that decides, and whether it must be true.
-    `number` is this call's own in its job: with it the call may be made again after its answer was lost.
     """
     answer = await database.patient_rpc(
         "exchange_deliveries",
@@ -141,7 +142,7 @@ async def exchange(
         ],
         after=after,
         limit=limit,
-        round=number,
+        round=next(_rounds),
         preferences=dict(preferences),
     )
     claimed = [

@@ -19,7 +19,7 @@ from uuid import UUID
 from prefect import get_run_logger, task
 
 from flows.clients import mailer
-from flows.core import deliveries
+from flows.core import deliveries, lease
 from flows.core.deliveries import Claimed, Counts, Outcome, Recorded
 from flows.core.domain import JobResult, JobType
 from flows.core.errors import (
@@ -35,7 +35,7 @@ from flows.core.errors import (
     TransientError,
     Unavailable,
 )
-from flows.core.lease import current_lease, report_progress
+from flows.core.lease import report_progress
 from flows.core.redaction import redact
 from flows.core.retries import MAIL_SEND
 from flows.core.settings import settings
@@ -147,7 +147,6 @@ class Sender:
         self._enough_ended = asyncio.Event()
         self._breaker = Breaker()
         self._after = 0
-        self._calls = 0
         self._quiet_until = 0.0
         self._handed_over = 0
         self._fruitless = 0
@@ -160,8 +159,9 @@ class Sender:
         left planned then.
         """
         while True:
+            await self._be_quiet()
             settled = await self._settle()
-            if await self._slice() or settled.planned:
+            if await self._slice() or settled.planned or self._quiet_until > time.monotonic():
                 continue
             settled = await self._settle()
             if settled.waiting:
@@ -201,7 +201,6 @@ class Sender:
         found = 0
         try:
             while True:
-                await self._be_quiet()
                 now = time.monotonic()
                 going_on = found < at_most and self._quiet_until <= now < deadline and not self._breaker.is_open
                 room = self._concurrency - len(self._under_way)
@@ -214,7 +213,7 @@ class Sender:
                     await self._begin_again()
                 elif self._under_way:
                     await self._some_end(all_of_them=looked_at == 0)
-                elif not going_on and not self._ended and self._quiet_until <= time.monotonic():
+                elif not going_on and not self._ended:
                     break
         finally:
             await self._stop()
@@ -226,25 +225,28 @@ class Sender:
         ended, self._ended = self._ended, []
         if not ended and limit <= 0:
             return 0
-        self._calls += 1
-        answer = await deliveries.exchange(
-            self._mailing.job_type,
-            self._mailing.period,
-            ended,
-            after=self._after,
-            limit=limit,
-            number=self._calls,
-            preferences=self._mailing.preferences,
-        )
+        asked_at = lease.now()
+        try:
+            answer = await deliveries.exchange(
+                self._mailing.job_type,
+                self._mailing.period,
+                ended,
+                after=self._after,
+                limit=limit,
+                preferences=self._mailing.preferences,
+            )
+        except BaseException:
+            self._ended = ended + self._ended
+            raise
         self._processed += sum(one.outcome not in (Outcome.UNSENT, Outcome.LOST) for one in ended) + answer.refused
         if limit > 0:
             # Past the end the count begins anew: mails that were given back have lower ids.
             self._after = answer.last if answer.looked_at else self._after
         if answer.claimed:
-            await self._start(answer.claimed)
+            await self._start(answer.claimed, asked_at)
         return answer.looked_at
 
-    async def _start(self, claimed: list[Claimed]) -> None:
+    async def _start(self, claimed: list[Claimed], asked_at: float) -> None:
         try:
             composed = await self._compose(claimed)
         except BaseException:
@@ -254,13 +256,21 @@ class Sender:
             if isinstance(content, Skip):
                 self._end(Recorded(mail.id, Outcome.SKIPPED, content.reason))
             else:
-                sending = asyncio.create_task(self._send_one(mail, content))
+                sending = asyncio.create_task(self._send_one(mail, content, asked_at))
                 self._under_way.add(sending)
                 sending.add_done_callback(self._left)
 
-    async def _send_one(self, claimed: Claimed, template_data: dict[str, Any]) -> None:
+    async def _send_one(self, claimed: Claimed, template_data: dict[str, Any], asked_at: float) -> None:
+        """Hands one mail over, unless that has become too late: twice the time-out after the claim it is in doubt.
+
+        A process that was frozen, or waited for the database, may get here long after its claim.
+        """
         mail = mailer.Mail(claimed.user_id, claimed.email_type, claimed.recipient, template_data)
         try:
+            await self._may_act()
+            if lease.now() - asked_at > settings().email_timeout_seconds:
+                self._end(Recorded(claimed.id, Outcome.UNSENT))
+                return
             email_id: UUID = await mailer.send(mail, idempotency_key=claimed.dedupe_key)
         except LeaseLost:
             return  # nothing more may be recorded; the next run settles what is claimed
@@ -315,15 +325,15 @@ class Sender:
         self._fruitless += 1
 
     async def _be_quiet(self) -> None:
-        """Waits as long as the mail service has asked for, once nothing is under way any more."""
-        if self._under_way:
-            return
+        """Waits as long as the mail service has asked for."""
         while (seconds := self._quiet_until - time.monotonic()) > 0:
-            lease = current_lease()
-            if lease is not None:
-                await lease.before_acting()
+            await self._may_act()
             self._report("waiting for the mail service")
             await asyncio.sleep(min(seconds, POLL_SECONDS))
+
+    async def _may_act(self) -> None:
+        if (held := lease.current_lease()) is not None:
+            await held.before_acting()
 
     async def _stop(self) -> None:
         """Ends what is still under way: after an error, or told to stop. What has no answer then is in doubt."""

@@ -42,5 +42,6 @@ HTTP_READ: dict[str, Any] = {
 }
 HTTP_SEND: dict[str, Any] = {**HTTP_READ, "retry_condition_fn": surely_not_done, "timeout_seconds": 90}
 # A task that sends many mails under the ledger: what it has not done is still planned, so that any passing failure is
-# worth another try. It stops claiming after a minute and waits for what is under way.
-MAIL_SEND: dict[str, Any] = {**HTTP_READ, "timeout_seconds": 180}
+# worth another try. It stops claiming after a minute and waits for what is under way; the rest of its time is for an
+# outage of the database, which is waited out for 15 minutes.
+MAIL_SEND: dict[str, Any] = {**HTTP_READ, "timeout_seconds": 1200}

@@ -197,19 +197,17 @@ begin
   v_grace := now() < v_state.grace_until;
 
   for v_dead in
-    select j.id, format('lease lost: no sign of life from %s since %s', coalesce(j.locked_by, 'its worker'),
-        to_char(j.locked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) as reason,
-        -- Without a beat for less than a lease it counts as living.
-        case when j.lease_ends_at <= now() or j.locked_at < now() - public.lease_length() then j.locked_at
-             else now() end as alive_at
+    select j.id, j.locked_at, format('lease lost: no sign of life from %s since %s', coalesce(j.locked_by, 'its worker'),
+        to_char(j.locked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) as reason
       from public.scheduled_jobs j
       where j.status = 'running' and j.fence is not null
         and (j.lease_ends_at <= now()
           or (not v_grace and (j.locked_at < now() - public.lease_length()
-            or public.longest_run(j) < now() - interval '60 seconds')))
+            -- Silent since before that moment, it is not known to be over its time: its lease decides.
+            or (public.longest_run(j) < now() - interval '60 seconds' and public.longest_run(j) < j.locked_at))))
       for update skip locked
   loop
-    return next public.end_without_process(v_dead.id, v_dead.reason, v_dead.alive_at);
+    return next public.end_without_process(v_dead.id, v_dead.reason, v_dead.locked_at);
   end loop;
   if v_grace then return; end if;
 

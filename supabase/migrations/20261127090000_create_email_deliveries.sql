@@ -154,7 +154,8 @@ begin
   loop
     v_found := null;
     select array_agg(e.id) into v_found from public.email_deliveries e
-      where e.job_id = p_job and e.fence = p_fence and e.claim_round = p_round and e.status = 'sending';
+      where e.job_id = p_job and e.fence = p_fence and e.claim_round = p_round and e.status = 'sending'
+        and e.lost_at is null;
     exit when v_found is not null;
     begin
       v_found := array(

@@ -153,6 +153,18 @@ async def test_a_job_over_its_time_is_failed_and_no_death(scheduler: Scheduler) 
     )
 
 
+async def test_a_process_that_fell_silent_in_time_is_not_over_it(scheduler: Scheduler) -> None:
+    job, _ = await scheduler.running()
+    await scheduler.connection.execute(
+        "update public.scheduled_jobs set max_run_seconds = 600, started_at = now() - interval '670 seconds'"
+    )
+    await scheduler.age_lease(job, 80)
+    assert await scheduler.sweep_without_grace() == [], "it may be frozen, and wake under its lease"
+    await scheduler.age_lease(job, 91)
+    (ended,) = await scheduler.sweep_without_grace()
+    assert (ended["status"], ended["died"], ended["recover_at"] is not None) == ("failed", True, True)
+
+
 async def test_a_worker_is_told_which_of_its_processes_must_end(scheduler: Scheduler) -> None:
     job, fence = await scheduler.running()
     assert await scheduler.rows("runs_to_end", flow_run_ids=[job]) == []

@@ -379,7 +379,8 @@ class Rows:
         if not self.lease_lives(job):
             return job.renewed_at
         far_over = job.overtime_at is not None and self.now >= job.overtime_at + 60
-        return self.now if far_over else None
+        beat_after_it = far_over and job.renewed_at is not None and job.renewed_at >= (job.overtime_at or 0)
+        return job.renewed_at if beat_after_it else None
 
     def due_for_recovery(self) -> list[Job]:
         """Dead jobs whose time has come."""
