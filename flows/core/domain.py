@@ -15,6 +15,7 @@ class JobType(StrEnum):
     """A kind of work; the value is its only spelling: module, flow, deployment, row and JSON."""
 
     CRAWL_PENDING = "crawl_pending"  # fetches pages that were discovered and not looked at yet
+    WEEKLY_DIGEST = "weekly_digest"  # mails readers discoveries they have not seen, once a week
     SUBMISSION_NOTIFICATIONS = "submission_notifications"  # mails submitters what became of their pages
     MODERATION_UPDATES = "moderation_updates"  # mails reporters what was decided
 
