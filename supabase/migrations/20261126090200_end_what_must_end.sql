@@ -112,7 +112,8 @@ begin
     perform public.cancel_job(v_job.id, 'prefect', 'prefect');
   end if;
   if v_job.status = 'running' then
-    return (public.end_without_process(v_job.id, p_reason)).status;
+    -- Told late, as after an outage, a death is as old as the last beat.
+    return (public.end_without_process(v_job.id, p_reason, v_job.locked_at)).status;
   end if;
   if v_job.status = 'pending' and not p_by_itself then
     perform public.close_unstarted_job(v_job.id, p_flow_run_id, 'failed', p_reason, true);

@@ -331,7 +331,7 @@ class Rows:
         if cancelled and not job.has_ended:
             self.cancel(job, "prefect")
         if job.is_running:
-            return self.end_without_process(job, self.now)
+            return self.end_without_process(job, self.now if job.renewed_at is None else job.renewed_at)
         if job.is_pending and not by_itself:
             self._die(job)
         return job.status

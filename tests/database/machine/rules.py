@@ -236,7 +236,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             if process.verdict == "given up":
                 process.run.set("cancelled" if job.cancel_asked else "failed")
         else:
-            process.run.set(process.ending if process.ending in ("completed", "failed") else "cancelled")
+            # Who lost its lease says Failed; Cancelled is the word of a process that never got one.
+            otherwise = "cancelled" if process.fence is None else "failed"
+            process.run.set(process.ending if process.ending in ("completed", "failed") else otherwise)
         self.driver.bury(process, process.name, by_itself=True)
 
     @happens_to("process", processes(lambda p: p.is_alive and p.run.state == "running"), survives=words)
