@@ -1,219 +1,76 @@
 """Fetches discovered pages that nobody has looked at yet, so that they get a title, a description and an image.
 
-When: every 15 minutes, and when an admin asks.
-Reads: discoveries with crawl_status 'pending'. Writes: our crawl_claims; the crawler service writes the rows itself,
-we write crawl_status only where the crawler has not settled a row in three attempts.
+When: every 15 minutes, and when an admin asks: for pages not crawled yet (mode pending), for those whose last crawl is
+old (stale), or for pages named by their ids (refresh).
+Reads: discoveries. Writes: our crawl_claims and stale_walk; the crawler service writes the rows itself, we write
+crawl_status only where the crawler has not settled a pending row in three attempts, or has left one `crawling`.
 
-Safe to run twice, beside itself and to be killed: a row is claimed by one (job, fence) at a time, the claim ends with
-the job's lease, and the row, not an answer, tells whether a page was crawled. Having a page crawled again is harmless.
+Safe to run twice, beside itself in any mode and to be killed: a row is claimed by one (job, fence) at a time, the claim
+ends with the job's lease, and the row, not an answer, tells whether a page was crawled. Having a page crawled again is
+harmless; until the crawler has written it, a row that is crawled again keeps what it has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from collections import deque
 from datetime import timedelta
-from enum import Enum, auto
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.runtime import task_run
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from flows.clients import crawler, database
+from flows.core.crawling import LARGEST_BATCH, MAX_ATTEMPTS, Crawl, Fate, Page, Walk, fate_of, host_of
 from flows.core.domain import JobResult, JobType
-from flows.core.errors import (
-    AnswerLost,
-    EndpointAbsent,
-    NotFound,
-    NotSent,
-    PermanentError,
-    RateLimited,
-    Refused,
-    SchedulerError,
-    TransientError,
-    Unavailable,
-)
+from flows.core.errors import PermanentError, SchedulerError, TransientError
 from flows.core.job import job, job_id_of_run
 from flows.core.lease import current_lease, report_progress
 from flows.core.redaction import redact
 from flows.core.retries import HTTP_SEND
 from flows.core.settings import settings
 
-LARGEST_BATCH = 100  # the crawler takes no more
-SMALLEST_BATCH = 10
-MAX_ATTEMPTS = 3
-BREAKER_BATCHES = 5  # batches in a row without an answer, after which the crawler is left alone
-RETRY_SECONDS = 5.0  # before a row that was not settled is sent again; doubled each time
 POLL_SECONDS = 2.0
-BLOCKS_A_LOOK = 50_000  # of 8 kB: how much of the table one search for forgotten rows reads
+BLOCKS_A_LOOK = 50_000  # of 8 kB: how much of the table one search for stale or forgotten rows reads
+
+
+# `onlyWith` is for the shim: a trigger whose parameters do not fit its mode is refused before it is a job.
+Days = Annotated[int, Field(ge=1, le=3650, json_schema_extra={"onlyWith": {"mode": "stale"}})]
+Ids = Annotated[list[UUID], Field(min_length=1, max_length=1000, json_schema_extra={"onlyWith": {"mode": "refresh"}})]
 
 
 class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    mode: Literal["pending"] = Field("pending", description="Which discoveries: those not crawled yet.")
-    max_items: int = Field(1000, ge=1, le=10_000, description="How many discoveries to crawl at most.")
+    mode: Literal["pending", "stale", "refresh"] = Field(
+        "pending", description="Which discoveries: those not crawled yet, those crawled long ago, or those in ids."
+    )
+    max_items: int = Field(
+        1000, ge=1, le=10_000, description="How many discoveries to crawl at most; a refresh crawls all it is given."
+    )
+    older_than_days: Days | None = Field(
+        None, description="Mode stale: crawl again what was last crawled more than so many days ago."
+    )
+    ids: Ids | None = Field(
+        None, description="Mode refresh: ids of the discoveries to crawl again, whether they were crawled or not."
+    )
 
+    @field_validator("ids")
+    @classmethod
+    def _each_once(cls, ids: list[UUID] | None) -> list[UUID] | None:
+        return ids and list(dict.fromkeys(ids))
 
-@dataclass(frozen=True)
-class Page:
-    """A claimed discovery."""
-
-    id: UUID
-    url: str
-
-
-class Fate(Enum):
-    """What became of a batch's request."""
-
-    ANSWERED = auto()
-    FAILED = auto()  # answered, and the answer is an error: nothing of it is under way any more
-    REFUSED = auto()  # something in it is not to the crawler's taste: nothing was done
-    LOST = auto()  # no answer: the rows tell later
-    UNSENT = auto()  # the crawler did not take it on
-
-
-def fate_of(error: Exception) -> Fate:
-    """The fate of a batch whose call ended with `error`."""
-    match error:
-        case AnswerLost() | Unavailable(may_be_done=True):
-            return Fate.LOST
-        case Refused(for_its_content=True):
-            return Fate.REFUSED
-        case NotSent() | RateLimited() | Unavailable() | Refused() | NotFound() | EndpointAbsent():
-            return Fate.UNSENT
-        case _:
-            return Fate.FAILED
-
-
-def next_size(size: int, fate: Fate) -> int:
-    """How large the next batch is: half after one that got no answer, not under 10; then growing back to 100."""
-    if fate is Fate.ANSWERED:
-        return min(LARGEST_BATCH, size * 2)
-    return max(SMALLEST_BATCH, size // 2)
-
-
-@dataclass
-class Waiting:
-    """A claimed page that is not settled: in doubt (its row is read again) or to be sent again at `ready_at`."""
-
-    page: Page
-    in_doubt: bool
-    ready_at: float
-    tries: int = 1
-
-
-@dataclass
-class Crawl:
-    """The state of one run: what is claimed, what was settled and how. Times are monotonic seconds."""
-
-    max_items: int
-    total: int
-    started_at: float
-    size: int = LARGEST_BATCH
-    claimed: int = 0
-    succeeded: int = 0
-    blamed_on_page: list[str] = field(default_factory=list)
-    blamed_on_crawler: list[str] = field(default_factory=list)
-    left_pending: int = 0
-    failures_in_a_row: int = 0
-    last_failure: str = ""
-    stopped: bool = False
-    waiting: dict[UUID, Waiting] = field(default_factory=dict)
-    rounds: int = 0
-
-    def next_round(self) -> int:
-        """A number for one call of the database, so that its repetition is known for one."""
-        self.rounds += 1
-        return self.rounds
-
-    @property
-    def processed(self) -> int:
-        return self.succeeded + len(self.blamed_on_page) + len(self.blamed_on_crawler)
-
-    def room(self) -> int:
-        """How many rows the next claim may take."""
-        return 0 if self.stopped else min(self.size, self.max_items - self.claimed)
-
-    def due_again(self, now: float) -> list[Page]:
-        """Pages to send again now, at most a batch of them; none once the crawler is left alone."""
-        if self.stopped:
-            return []
-        due = [w.page for w in self.waiting.values() if not w.in_doubt and w.ready_at <= now]
-        return due[: self.size]
-
-    def in_doubt(self) -> list[Page]:
-        return [w.page for w in self.waiting.values() if w.in_doubt]
-
-    def note_fate(self, fate: Fate, reason: str, *, settled: bool) -> None:
-        """Adapts the batch size and opens the breaker. A batch whose rows are all settled was no failure to it."""
-        self.size = next_size(self.size, fate)
-        if fate is not Fate.ANSWERED:
-            self.last_failure = reason
-        if fate is Fate.ANSWERED or settled:
-            self.failures_in_a_row = 0
-            return
-        self.failures_in_a_row += 1
-        if fate is Fate.UNSENT or self.failures_in_a_row >= BREAKER_BATCHES:
-            self.stopped = True
-
-    def settle(self, page: Page, outcome: str, error: str | None, now: float) -> None:
-        """Counts what settle_crawl_batch says of one page."""
-        before = self.waiting.pop(page.id, None)
-        tries = before.tries if before else 1
-        if outcome == "completed":
-            self.succeeded += 1
-        elif outcome == "failed":
-            self.blamed_on_page.append(describe(page, error or "the crawler could not read it"))
-        elif outcome == "exhausted":
-            self.blamed_on_crawler.append(describe(page, error or self.last_failure))
-        elif outcome == "released":
-            self.blamed_on_crawler.append(describe(page, "left to another run"))
-            self.left_pending += 1
-        elif outcome == "in_doubt":
-            self.waiting[page.id] = Waiting(page, in_doubt=True, ready_at=now, tries=tries)
-        else:
-            ready_at = now + RETRY_SECONDS * 2.0 ** (tries - 1)
-            self.waiting[page.id] = Waiting(page, in_doubt=False, ready_at=ready_at, tries=tries + 1)
-
-    def leave(self, pages: list[Page]) -> None:
-        """Counts pages that go back to pending because the crawler is not to be had."""
-        for page in pages:
-            self.waiting.pop(page.id, None)
-            self.blamed_on_crawler.append(describe(page, f"left pending: {self.last_failure}"))
-        self.left_pending += len(pages)
-
-    def result(self, now: float) -> JobResult:
-        """The job result. Failed when nothing succeeded and the crawler, not the pages, is to blame."""
-        details: dict[str, Any] = {
-            "successfulCrawls": self.succeeded,
-            "failedCrawls": self.processed - self.succeeded,
-            "duration": f"{now - self.started_at:.0f}s",
-        }
-        if self.left_pending:
-            details["leftPending"] = self.left_pending
-        error = None
-        if self.succeeded == 0 and self.blamed_on_crawler:
-            error = f"none of {self.processed} items succeeded: {self.last_failure or 'no page was settled'}"
-        return JobResult(self.processed, [*self.blamed_on_crawler, *self.blamed_on_page], details, error)
-
-
-def describe(page: Page, reason: str) -> str:
-    """One entry of the result's errors: host and id, never a whole address, which may carry somebody's token."""
-    return f"{host_of(page.url) or 'unknown host'} ({page.id}): {redact(reason, limit=200)}"
-
-
-def host_of(url: str) -> str | None:
-    """The host of a web address; None for what is none (discoveries.url is free text)."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return parts.hostname if parts.scheme in ("http", "https") else None
+    @model_validator(mode="after")
+    def _fit_the_mode(self) -> Self:
+        for name, value, owner in (("older_than_days", self.older_than_days, "stale"), ("ids", self.ids, "refresh")):
+            if self.mode == owner and value is None:
+                raise ValueError(f"mode {owner!r} needs {name}")
+            if self.mode != owner and value is not None:
+                raise ValueError(f"{name} is for mode {owner!r} only, and mode is {self.mode!r}")
+        return self
 
 
 @task(**HTTP_SEND, task_run_name=lambda: f"crawl {len(task_run.parameters['pages'])} pages")
@@ -240,10 +97,12 @@ def _under_lease() -> dict[str, Any]:
     return {"job": str(lease.job_id), "fence": lease.fence}
 
 
-async def claim(crawl: Crawl) -> list[Page]:
-    """Claims the next batch of pending discoveries for this job, oldest first."""
+async def claim(crawl: Crawl, parameters: Parameters) -> list[Page]:
+    """Claims the next batch of discoveries for this job."""
     if crawl.room() <= 0:
         return []
+    if parameters.mode != "pending":
+        return await claim_again(crawl, parameters)
     rows = await database.patient_rpc(
         "claim_crawl_batch", **_under_lease(), limit=crawl.room(), round=crawl.next_round()
     )
@@ -251,33 +110,76 @@ async def claim(crawl: Crawl) -> list[Page]:
     return [Page(UUID(row["id"]), row["url"]) for row in rows]
 
 
+async def claim_again(crawl: Crawl, parameters: Parameters) -> list[Page]:
+    """Claims the next batch of those that are to be crawled again: found by the walk, or named in the parameters.
+
+    What another run has in its hands it is crawling now: a walk passes over it, a refresh asks for it again later.
+    """
+    await find_stale(crawl, parameters)
+    ids = crawl.take_named()
+    if not ids:
+        return []
+    rows = await database.patient_rpc(
+        "claim_recrawl_batch",
+        **_under_lease(),
+        ids=[str(one) for one in ids],
+        round=crawl.next_round(),
+        older_than_days=parameters.older_than_days,
+    )
+    claimed = [Page(UUID(row["id"]), row["url"]) for row in rows if row["outcome"] == "claimed"]
+    crawl.claimed += len(claimed)
+    if crawl.walk is None:
+        crawl.named.extend(UUID(row["id"]) for row in rows if row["outcome"] == "held")
+        for row in rows:
+            if row["outcome"] == "gone":
+                crawl.miss(UUID(row["id"]))
+    return claimed
+
+
+async def find_stale(crawl: Crawl, parameters: Parameters) -> None:
+    """Goes on with the walk until it has named something to claim, or has come round."""
+    walk = crawl.walk
+    while walk is not None and not walk.is_over and not crawl.named:
+        found = await database.patient_rpc(
+            "find_stale",
+            **_under_lease(),
+            older_than_days=parameters.older_than_days,
+            limit=crawl.max_items - crawl.claimed,
+            blocks=BLOCKS_A_LOOK,
+            from_block=walk.next_block,
+            walked=walk.walked,
+        )
+        crawl.named.extend(UUID(one) for one in found["ids"])
+        walk.next_block, walk.walked, walk.is_over = found["next"], found["walked"], found["over"]
+
+
 async def settle(crawl: Crawl, pages: list[Page], *, answered: bool) -> None:
     """Reads off the rows what became of `pages` and counts it."""
-    if not pages:
-        return
-    rows = await database.patient_rpc(
-        "settle_crawl_batch",
-        **_under_lease(),
-        ids=[str(page.id) for page in pages],
-        answered=answered,
-        wait_seconds=settings().crawl_settle_seconds,
-        max_attempts=MAX_ATTEMPTS,
-        round=crawl.next_round(),
-    )
-    by_id = {page.id: page for page in pages}
-    for row in rows:
-        crawl.settle(by_id[UUID(row["id"])], row["outcome"], row["error"], time.monotonic())
+    # A slice at a time: of a longer answer PostgREST would keep to itself what is beyond 1,000 rows.
+    for start in range(0, len(pages), LARGEST_BATCH):
+        by_id = {page.id: page for page in pages[start : start + LARGEST_BATCH]}
+        rows = await database.patient_rpc(
+            "settle_crawl_batch",
+            **_under_lease(),
+            ids=[str(one) for one in by_id],
+            answered=answered,
+            wait_seconds=settings().crawl_settle_seconds,
+            max_attempts=MAX_ATTEMPTS,
+            round=crawl.next_round(),
+        )
+        for row in rows:
+            crawl.settle(by_id[UUID(row["id"])], row["outcome"], row["error"], time.monotonic())
 
 
 async def leave(crawl: Crawl, pages: list[Page]) -> None:
-    """Gives pages back to pending, without counting an attempt, because the crawler is not to be had."""
+    """Gives pages back, without counting an attempt, because the crawler is not to be had."""
     if pages:
         await database.patient_rpc("release_crawl_batch", **_under_lease(), ids=[str(page.id) for page in pages])
         crawl.leave(pages)
 
 
 async def give_up(crawl: Crawl, pages: list[Page], reason: str) -> None:
-    """Marks pages failed that are bad in themselves: the crawler cannot be asked about them."""
+    """Gives pages up that are bad in themselves: the crawler cannot be asked about them. Pending ones are failed."""
     if not pages:
         return
     await database.patient_rpc(
@@ -331,20 +233,20 @@ async def send_apart(crawl: Crawl, batch: list[Page]) -> tuple[list[Page], str]:
     return [], reason
 
 
-async def step(crawl: Crawl) -> bool:
+async def step(crawl: Crawl, parameters: Parameters) -> bool:
     """Sends one batch, or waits for rows in doubt. False when there is nothing left to do."""
     batch = crawl.due_again(time.monotonic())
     if not batch:
-        batch = await claim(crawl)
+        batch = await claim(crawl, parameters)
     if batch:
         await send_and_settle(crawl, batch)
-    elif crawl.waiting:
+    elif crawl.goes_on:
         await asyncio.sleep(POLL_SECONDS)
     await settle(crawl, [page for page in crawl.in_doubt() if page not in batch], answered=False)
     if crawl.stopped:
         await leave(crawl, [w.page for w in crawl.waiting.values() if not w.in_doubt])
-    report_progress(crawl.processed, max(crawl.total, crawl.processed), "crawling" if batch else "settling")
-    return bool(batch or crawl.waiting)
+    report_progress(crawl.processed, crawl.items_total, "crawling" if batch else "settling")
+    return bool(batch or crawl.goes_on)
 
 
 async def rescue_forgotten() -> None:
@@ -357,18 +259,35 @@ async def rescue_forgotten() -> None:
         get_run_logger().warning("Rows left crawling were not looked for: %s", error)
 
 
+async def begin(parameters: Parameters, started_at: float) -> Crawl:
+    """Puts right what dead runs left and says what this run is to do."""
+    if parameters.mode == "pending":
+        await rescue_forgotten()
+        total = await database.patient_rpc("open_crawl", **_under_lease(), limit=parameters.max_items)
+        get_run_logger().info("%s discoveries wait to be crawled", total)
+        return Crawl(parameters.max_items, total, started_at)
+    await database.patient_rpc("open_crawl", **_under_lease(), limit=0)
+    if parameters.ids is None:
+        return Crawl(parameters.max_items, 0, started_at, left_word="as it was", walk=Walk())
+    return Crawl(
+        len(parameters.ids), len(parameters.ids), started_at, left_word="as it was", named=deque(parameters.ids)
+    )
+
+
+async def crawl_all(parameters: Parameters) -> JobResult:
+    """Crawls until nothing is left to do, or the crawler is not to be had."""
+    crawl = await begin(parameters, time.monotonic())
+    report_progress(0, crawl.items_total, "crawling")
+    while await step(crawl, parameters):
+        pass
+    return crawl.result(time.monotonic())
+
+
 @job(JobType.CRAWL_PENDING, max_run_time=timedelta(minutes=30))
 async def crawl_pending(parameters: Parameters) -> JobResult:
     """Crawl Pending Content.
 
-    Fetches the title, description and image of pages that were discovered and not crawled yet.
+    Fetches the title, description and image of pages that were discovered and not crawled yet, that were crawled long
+    ago, or that are named.
     """
-    started_at = time.monotonic()
-    await rescue_forgotten()
-    total = await database.patient_rpc("open_crawl", **_under_lease(), limit=parameters.max_items)
-    get_run_logger().info("%s discoveries wait to be crawled", total)
-    crawl = Crawl(parameters.max_items, total, started_at)
-    report_progress(0, total, "crawling")
-    while await step(crawl):
-        pass
-    return crawl.result(time.monotonic())
+    return await crawl_all(parameters)

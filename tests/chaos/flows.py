@@ -25,8 +25,8 @@ from flows.core.domain import JobResult, JobType
 from flows.core.errors import AnswerLost, NotSent, Refused
 from flows.core.job import job
 from flows.core.lease import Lease, current_lease, report_progress
-from flows.crawl_pending import Crawl, rescue_forgotten
-from flows.crawl_pending import step as crawl_step
+from flows.crawl_pending import Parameters as CrawlParameters
+from flows.crawl_pending import crawl_all
 
 RECORDER_VARIABLE = "CHAOS_RECORDER_URL"
 
@@ -142,17 +142,7 @@ def _recorder() -> str:
 
 async def _crawl(parameters: Parameters) -> JobResult:
     """The body of the real crawl_pending."""
-    lease = _lease()
-    started_at = time.monotonic()
-    await rescue_forgotten()
-    total = await database.patient_rpc(
-        "open_crawl", job=str(lease.job_id), fence=lease.fence, limit=parameters.max_items
-    )
-    crawl = Crawl(parameters.max_items, total, started_at)
-    report_progress(0, total, "crawling")
-    while await crawl_step(crawl):
-        pass
-    return crawl.result(time.monotonic())
+    return await crawl_all(CrawlParameters.model_validate({"max_items": parameters.max_items}))
 
 
 async def _sleep() -> None:

@@ -106,7 +106,7 @@ async def scheduler(database: Stack) -> AsyncIterator[Scheduler]:
     connection = await _connect(database)
     await connection.execute(
         "truncate public.scheduled_jobs, public.job_events, public.crawl_claims, public.scheduler_audit,"
-        " public.idempotency_keys, public.sweep_state; truncate public.discoveries cascade"
+        " public.idempotency_keys, public.sweep_state, public.stale_walk; truncate public.discoveries cascade"
     )
     try:
         yield Scheduler(connection)

@@ -42,6 +42,12 @@ class Admin:
 
     async def trigger(self, **body: Any) -> Job:
         answer = await self.http.post("/api/jobs/trigger", json={"jobType": "crawl_pending", **body})
+        for _ in range(20):
+            # A shim that has just started does not know the parameters of the job types yet.
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or answer.json()["code"] != "NOT_READY":
+                break
+            await asyncio.sleep(1)
+            answer = await self.http.post("/api/jobs/trigger", json={"jobType": "crawl_pending", **body})
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         job: Job = answer.json()
         return job

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import ValidationError
 
+from flows.core.crawling import (
+    BREAKER_BATCHES,
+    Crawl,
+    Fate,
+    Page,
+    Walk,
+    describe,
+    fate_of,
+    host_of,
+    next_size,
+)
 from flows.core.errors import (
     AnswerLost,
     EndpointAbsent,
@@ -16,17 +29,7 @@ from flows.core.errors import (
     Refused,
     Unavailable,
 )
-from flows.crawl_pending import (
-    BREAKER_BATCHES,
-    Crawl,
-    Fate,
-    Page,
-    Parameters,
-    describe,
-    fate_of,
-    host_of,
-    next_size,
-)
+from flows.crawl_pending import Parameters, crawl_pending
 
 
 def page(host: str = "example.org") -> Page:
@@ -173,9 +176,100 @@ def test_what_is_no_web_address_is_told_without_it(url: str) -> None:
     assert describe(Page(UUID(int=7), url), "no") == f"unknown host ({UUID(int=7)}): no"
 
 
+ONE = str(UUID(int=7))
+
+
 @pytest.mark.parametrize(
-    "given", [{"mode": "stale"}, {"max_items": 0}, {"max_items": 10_001}, {"max_items": "many"}, {"items": 5}]
+    ("given", "message"),
+    [
+        ({"max_items": 0}, "greater than or equal to 1"),
+        ({"max_items": 10_001}, "less than or equal to 10000"),
+        ({"max_items": "many"}, "valid integer"),
+        ({"items": 5}, "Extra inputs are not permitted"),
+        ({"mode": "all"}, "'pending', 'stale' or 'refresh'"),
+        ({"mode": "stale"}, "mode 'stale' needs older_than_days"),  # how old is for the caller to say
+        ({"mode": "stale", "older_than_days": 0}, "greater than or equal to 1"),  # would be every page, again and again
+        ({"mode": "stale", "older_than_days": 3651}, "less than or equal to 3650"),
+        ({"mode": "stale", "older_than_days": 30, "ids": [ONE]}, "ids is for mode 'refresh' only, and mode is 'stale'"),
+        ({"mode": "refresh"}, "mode 'refresh' needs ids"),
+        ({"mode": "refresh", "ids": []}, "at least 1 item"),
+        ({"mode": "refresh", "ids": [str(UUID(int=n)) for n in range(1001)]}, "at most 1000 items"),
+        ({"mode": "refresh", "ids": ["7"]}, "valid UUID"),
+        (
+            {"mode": "refresh", "ids": [ONE], "older_than_days": 30},
+            "older_than_days is for mode 'stale' only, and mode is 'refresh'",
+        ),
+        ({"older_than_days": 30}, "older_than_days is for mode 'stale' only, and mode is 'pending'"),
+        ({"ids": [ONE]}, "ids is for mode 'refresh' only, and mode is 'pending'"),
+    ],
 )
-def test_parameters_are_bounded_and_known(given: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+def test_parameters_are_bounded_known_and_fit_the_mode(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
         Parameters.model_validate(given)
+
+
+def test_an_id_that_is_named_twice_is_crawled_once() -> None:
+    assert Parameters.model_validate({"mode": "refresh", "ids": [ONE, ONE.upper()]}).ids == [UUID(ONE)]
+
+
+def test_the_deployment_tells_the_bounds_of_every_parameter() -> None:
+    properties = crawl_pending.parameters.model_dump()["properties"]
+    assert properties["mode"]["enum"] == ["pending", "stale", "refresh"]
+    number, nothing = properties["older_than_days"]["anyOf"]
+    assert (number["minimum"], number["maximum"], nothing) == (1, 3650, {"type": "null"})
+    listed, _ = properties["ids"]["anyOf"]
+    assert (listed["minItems"], listed["maxItems"], listed["items"]["format"]) == (1, 1000, "uuid")
+
+
+def again(*ids: UUID, walk: Walk | None = None) -> Crawl:
+    """A run that crawls these pages again."""
+    return Crawl(len(ids) or 1000, len(ids), 0.0, left_word="as it was", named=deque(ids), walk=walk)
+
+
+def test_named_pages_are_claimed_a_batch_at_a_time() -> None:
+    ids = [uuid4() for _ in range(130)]
+    run = again(*ids)
+    assert run.take_named() == ids[:100]
+    run.claimed = 100
+    assert run.take_named() == ids[100:]
+    assert run.take_named() == []
+
+
+def test_a_run_goes_on_while_its_walk_has_not_come_round() -> None:
+    searching, round_once = again(walk=Walk()), again(walk=Walk(is_over=True))
+    assert searching.goes_on
+    assert searching.items_total is None, "nobody knows yet how many there are"
+    assert not round_once.goes_on
+    assert round_once.items_total == 0
+
+
+def test_a_walk_ends_when_the_run_has_all_it_may_take() -> None:
+    run = again(walk=Walk())
+    run.claimed = 1000
+    assert not run.goes_on
+    assert run.items_total == 1000
+
+
+def test_a_run_whose_crawler_is_gone_leaves_what_it_was_to_crawl_again_as_it_was() -> None:
+    ids = [uuid4() for _ in range(3)]
+    run = again(*ids)
+    first = run.named.popleft()
+    run.note_fate(Fate.UNSENT, "crawler cannot be reached", settled=False)
+    run.leave([Page(first, "https://example.org/a")])
+    assert not run.goes_on
+    result = run.result(now=1.0)
+    assert result.details["leftAsTheyWere"] == 3
+    assert "leftPending" not in result.details
+    assert result.errors == [f"example.org ({first}): left as it was: crawler cannot be reached"]
+
+
+def test_a_named_page_that_there_is_not_is_a_failed_item_of_its_own_making() -> None:
+    run = again(UUID(int=7))
+    run.take_named()
+    run.miss(UUID(int=7))
+    result = run.result(now=1.0)
+    assert result.error is None
+    assert (result.items_processed, result.errors) == (
+        1,
+        [f"{UUID(int=7)}: there is no such discovery, or it is deleted"],
+    )
