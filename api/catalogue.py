@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
 from pydantic import TypeAdapter
 
 from api.errors import InvalidRequest, NotReady
@@ -77,9 +78,11 @@ class Catalogue:
         properties: dict[str, Any] = schema.get("properties", {})
         _refuse_unknown(job_type, parameters, properties)
         resolved = {name: one["default"] for name, one in properties.items() if "default" in one} | parameters
-        problems = sorted(Draft202012Validator(schema).iter_errors(resolved), key=lambda problem: list(problem.path))
-        if problems:
-            details = [{"field": _path(problem), "message": redact(problem.message, limit=200)} for problem in problems]
+        validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        problems = sorted(validator.iter_errors(resolved), key=lambda problem: list(problem.path))
+        details = [{"field": _path(one), "message": redact(one.message, limit=200)} for one in map(_inmost, problems)]
+        details = details or list(_misfits(properties, resolved))
+        if details:
             raise InvalidRequest(f"{details[0]['field']}: {details[0]['message']}", details=details[:20])
         return resolved
 
@@ -113,6 +116,22 @@ def _refuse_unknown(job_type: str, parameters: dict[str, Any], properties: dict[
                 for name in unknown[:20]
             ],
         )
+
+
+def _misfits(properties: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Parameters given or left out against their schema's `onlyWith`: another one, and what it must be for them."""
+    for name, schema in properties.items():
+        for variant in schema.get("anyOf", [schema]):
+            for other, value in variant.get("onlyWith", {}).items():
+                is_given, fits = resolved.get(name) is not None, resolved.get(other) == value
+                if is_given != fits:
+                    message = f"is only for {other} {value!r}" if is_given else f"is needed with {other} {value!r}"
+                    yield {"field": f"parameters.{name}", "message": message}
+
+
+def _inmost(problem: ValidationError) -> ValidationError:
+    """What is wrong with a value that may also be left out, and not that it is none of the two."""
+    return best_match([problem]) or problem
 
 
 def _path(problem: ValidationError) -> str:
