@@ -24,6 +24,7 @@ from api.events import RunEvents
 from api.orchestrator import Orchestrator, RunState
 from api.presence import Presence
 from api.redeploy import Redeployment
+from flows.clients import database
 from flows.core import scheduled_jobs
 from flows.core.domain import Job, JobStatus, Origin
 from flows.core.errors import SchedulerError
@@ -32,7 +33,7 @@ from flows.core.redaction import redact
 
 # A due run has its row within 30 s, also when a look or two at Prefect fails.
 LOOK_SECONDS = 10.0
-MOST_JOBS = 1000
+MOST_JOBS = database.MOST_ROWS
 AT_ONCE = 8  # changes of rows and runs in one comparison
 # As long as a lease lives: what a worker has taken on and nobody has begun by then is dead.
 UNSTARTED_AFTER = timedelta(seconds=90)
@@ -85,6 +86,7 @@ class Reconciler:
         self._doubts: dict[UUID, _Doubt] = {}
         self._odd: dict[UUID, tuple[object, float]] = {}
         self._looked_at = 0.0
+        self._compared_to: UUID | None = None
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
@@ -155,8 +157,10 @@ class Reconciler:
             self._accepted()
 
     async def compare_open(self) -> None:
-        """Compares every job whose flow run is not known to have ended in agreement with it."""
-        await self.compare(await scheduled_jobs.open_runs(MOST_JOBS))
+        """Compares the jobs whose flow run is not known to have ended in agreement with it; of many, the next 1,000."""
+        jobs = await scheduled_jobs.open_runs(self._compared_to)
+        self._compared_to = jobs[-1].id if len(jobs) == MOST_JOBS else None
+        await self.compare(jobs)
 
     async def _compare_runs(self, flow_run_ids: Iterable[UUID]) -> None:
         wanted = list(flow_run_ids)

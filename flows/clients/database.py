@@ -1,7 +1,7 @@
 """The site's database over PostgREST: functions are called with `rpc`, one client a process.
 
 Reads and writes that matter are SQL functions. Errors come out as `flows.core.errors`, told apart by SQLSTATE or
-PostgREST code, never by message. Reads through PostgREST are cut at 1,000 rows without a word: page by key.
+PostgREST code, never by message. Reads through PostgREST are cut at 1,000 rows without a word: `rows` pages by key.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 from postgrest.exceptions import APIError
+from pydantic import TypeAdapter
 from supabase import AsyncClient, AsyncClientOptions, Client, ClientOptions, acreate_client, create_client
 
 from flows.core.errors import Conflict, LeaseLost, PermanentError, SchedulerError, Unavailable
@@ -22,6 +23,7 @@ from flows.core.lease import current_lease
 from flows.core.settings import settings
 
 TIMEOUT_SECONDS = 10
+MOST_ROWS = 1000  # of one answer: PostgREST keeps the rest to itself
 PATIENCE_SECONDS = 900.0
 _SERVICE = "database"
 # Lost connections (08), shutdown (57P0x), too many connections (53), statement or lock time-outs, serialization,
@@ -30,6 +32,8 @@ _HTTP_STATUS = re.compile(r"\d{3}")
 # Statuses of a gateway that say the request is wrong. All others, 5xx and the 52x of a CDN, are an outage.
 _OUR_MISTAKES = ("400", "401", "403", "404", "405", "406", "409", "413", "414", "415", "422")
 _TRANSIENT = ("08", "53", "57P", "57014", "55P03", "40001", "40P01", "PGRST000", "PGRST001", "PGRST002", "PGRST003")
+
+_rows = TypeAdapter(list[dict[str, Any]])
 
 CALL_ERRORS = (APIError, httpx.HTTPError, json.JSONDecodeError)  # what a failed call through supabase-py raises
 
@@ -88,6 +92,29 @@ async def rpc(function: str, **parameters: Any) -> Any:
     except CALL_ERRORS as error:
         raise translate(function, error) from error
     return answer.data
+
+
+async def page(function: str, *, key: str, after: Any = None, **parameters: Any) -> list[dict[str, Any]]:
+    """The next rows, at most 1,000, of a function that returns a table and changes nothing, in the order of `key`.
+
+    `key` is a column that no two rows share; the page begins beyond its value `after`.
+    """
+    try:
+        call = (await client()).rpc(function, _named(parameters)).order(key).limit(MOST_ROWS)
+        answer = await (call if after is None else call.gt(key, after)).execute()
+    except CALL_ERRORS as error:
+        raise translate(function, error) from error
+    return _rows.validate_python(answer.data)
+
+
+async def rows(function: str, *, key: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Every row of such a function, however many pages they are."""
+    found: list[dict[str, Any]] = []
+    while True:
+        more = await page(function, key=key, after=found[-1][key] if found else None, **parameters)
+        found += more
+        if len(more) < MOST_ROWS:
+            return found
 
 
 async def patient_rpc(function: str, **parameters: Any) -> Any:

@@ -19,6 +19,7 @@ from flows.core.domain import Job, JobStatus, JobType, Origin, Priority
 
 _job = TypeAdapter(Job)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ALL = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ async def take(
 
 
 async def claim_dispatch(limit: int) -> list[Job]:
-    """Jobs that need a flow run now; each is this replica's for 15 s."""
+    """At most `limit` (1,000) jobs that need a flow run now; each is this replica's for 15 s."""
     return [parse(row) for row in await database.rpc("claim_dispatch", limit=limit)]
 
 
@@ -371,18 +372,19 @@ async def bury_silent(job_id: UUID, flow_run_id: UUID, locked_at: datetime, reas
 
 async def runs_to_end(flow_run_ids: Sequence[UUID]) -> list[EndOrder]:
     """Of these runs, those whose processes must be ended by the worker that has them."""
-    rows = await database.rpc("runs_to_end", flow_run_ids=[str(one) for one in flow_run_ids])
+    rows = await database.rows("runs_to_end", key="flow_run_id", flow_run_ids=[str(one) for one in flow_run_ids])
     return _end_orders.validate_python(rows)
 
 
-async def open_runs(limit: int) -> list[Job]:
-    """Jobs whose flow runs are to be compared with their rows."""
-    return [parse(row) for row in await database.rpc("open_runs", limit=limit)]
+async def open_runs(after: UUID | None = None) -> list[Job]:
+    """Jobs whose flow runs are to be compared with their rows, by id: the next 1,000 beyond `after`."""
+    rows = await database.page("open_runs", key="id", after=str(after) if after else None, limit=_ALL)
+    return [parse(row) for row in rows]
 
 
 async def of_runs(flow_run_ids: Sequence[UUID]) -> list[Job]:
     """The newest job of each of these flow runs that has one."""
-    rows = await database.rpc("jobs_of_runs", flow_run_ids=[str(one) for one in flow_run_ids])
+    rows = await database.rows("jobs_of_runs", key="id", flow_run_ids=[str(one) for one in flow_run_ids])
     return [parse(row) for row in rows]
 
 
@@ -397,10 +399,13 @@ async def note_put_right(job: Job, details: dict[str, Any]) -> None:
 
 
 async def reap_dead_leases() -> list[Job]:
-    """Ends the jobs whose lease is dead and returns them; nothing for one lease after a gap between sweeps."""
+    """Ends the jobs whose lease is dead and returns them; nothing for one lease after a gap between sweeps.
+
+    Of more than 1,000 at once the rest is ended unsaid; `open_runs` tells of them.
+    """
     return [parse(row) for row in await database.rpc("reap_dead_leases")]
 
 
 async def recover_dead(limit: int, *, except_types: Sequence[str] = ()) -> list[Job]:
-    """Accepts a new job for each dead one whose time has come, and returns the new ones."""
+    """Accepts a new job for each of at most `limit` dead ones (1,000) whose time has come; returns the new ones."""
     return [parse(row) for row in await database.rpc("recover_dead_jobs", limit=limit, **{"not": list(except_types)})]
