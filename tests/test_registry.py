@@ -24,7 +24,7 @@ def test_every_job_file_is_a_job_type() -> None:
 
 @pytest.mark.parametrize("job_type", list(JobType))
 def test_job_type_has_its_test_file(job_type: JobType) -> None:
-    assert (ROOT / "tests" / "flows" / f"test_{job_type}.py").is_file()
+    assert (ROOT / "tests" / "flows" / f"test_{job_type}.py").is_file(), f"tests/flows/test_{job_type}.py is missing"
 
 
 @pytest.mark.parametrize("job_type", list(JobType))
