@@ -42,6 +42,7 @@ class JobQuery(BaseModel):
         description="Only jobs of this user, given by Clerk id or internal id",
     )
     parent: UUID | None = Field(None, description="Only the shards of this job")
+    archived: bool = Field(False, description="Jobs that ended more than 90 days ago, from the archive, instead")
     from_: Time | None = Field(
         None, alias="from", description="Only jobs created at or after this time (UTC if unsaid)"
     )
@@ -72,6 +73,7 @@ class JobQuery(BaseModel):
             "statuses": sorted({one.value for one in self.status}),
             "startedBy": sorted(started_by or []),
             "parent": str(self.parent) if self.parent else None,
+            "archived": self.archived,
             "from": self.from_.isoformat() if self.from_ else None,
             "to": self.to.isoformat() if self.to else None,
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def figure(name: str, *, ours: float, limit: float, unit: str, goal: str, peak_mb: float) -> bool:
-    """Prints the line; whether the goal, such as "<=0.15" for ours / limit, is met."""
+    """Prints the line; whether the goal, such as "<=0.15" or ">=1" for ours / limit, is met."""
     ratio = ours / limit
     line = {
         "name": name,
@@ -21,7 +21,10 @@ def figure(name: str, *, ours: float, limit: float, unit: str, goal: str, peak_m
         "peak_mb": round(peak_mb, 1),
     }
     print(json.dumps(line), flush=True)
-    return not goal or ratio <= float(goal.removeprefix("<="))
+    if not goal:
+        return True
+    wanted = float(goal[len("<=") :])
+    return ratio >= wanted if goal.startswith(">=") else ratio <= wanted
 
 
 def p50(values: Iterable[float]) -> float:

@@ -13,9 +13,19 @@ MIGRATIONS = "\n".join(
 
 
 def functions() -> dict[str, str]:
-    """Every function's newest body."""
-    found = re.findall(r"create (?:or replace )?function public\.(\w+)\(.*?\$\$(.*?)\$\$", MIGRATIONS, flags=re.DOTALL)
-    return dict(found)
+    """Every function's newest body, under its newest name."""
+    found: dict[str, str] = {}
+    for name, body, old, new in re.findall(
+        r"create (?:or replace )?function public\.(\w+)\(.*?\$\$(.*?)\$\$"
+        r"|alter function public\.(\w+)\([^)]*\) rename to (\w+)",
+        MIGRATIONS,
+        flags=re.DOTALL,
+    ):
+        if new:
+            found[new] = found.pop(old)
+        else:
+            found[name] = body
+    return found
 
 
 def test_every_function_that_it_names_exists() -> None:
@@ -31,5 +41,5 @@ def test_every_function_that_moves_a_row_is_named() -> None:
         if re.search(r"update public\.scheduled_jobs\b[^;]*?\bset\s+(?:[^;]*?,\s*)?status\s*=", body)
         or "insert into public.scheduled_jobs" in body
     }
-    assert {"take_job", "finish_job", "end_without_process", "accept_job"} <= moving
+    assert {"take_job", "finish_job", "end_without_process", "accept_known_job"} <= moving
     assert [name for name in sorted(moving) if f"`{name}`" not in DOCUMENT] == []

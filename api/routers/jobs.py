@@ -100,7 +100,7 @@ async def list_jobs(query: Annotated[JobQuery, Query()], _admin: AdminDep, runti
 
 @router.get("/{job_id}", summary="Show a job", responses=admin_responses(JobNotFound))
 async def get_job(job_id: JobId, _admin: AdminDep, runtime: RuntimeDep) -> JobView:
-    """One job, as its row says. An id that is none is not found."""
+    """One job, as its row says, also an archived one. An id that is none is not found."""
     job = await scheduled_jobs.get(_known(job_id))
     if job is None:
         raise JobNotFound

@@ -11,7 +11,8 @@ import json
 import random
 import re
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import httpx
 from postgrest.exceptions import APIError
@@ -21,6 +22,8 @@ from supabase import AsyncClient, AsyncClientOptions, Client, ClientOptions, acr
 from flows.core.errors import Conflict, LeaseLost, PermanentError, SchedulerError, Unavailable
 from flows.core.lease import current_lease
 from flows.core.settings import settings
+
+T = TypeVar("T")
 
 TIMEOUT_SECONDS = 10
 MOST_ROWS = 1000  # of one answer: PostgREST keeps the rest to itself
@@ -122,6 +125,11 @@ async def patient_rpc(function: str, **parameters: Any) -> Any:
 
     For functions that may be called again after an answer was lost.
     """
+    return await patiently(lambda: rpc(function, **parameters))
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What `call` returns, tried again as `patient_rpc` does; for a call that is not the same each time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     delay = 0.5
     while True:
@@ -130,7 +138,7 @@ async def patient_rpc(function: str, **parameters: Any) -> Any:
             # After an outage the beat comes first: the database calls a lease dead that was not renewed for 90 s.
             await lease.before_acting()
         try:
-            return await rpc(function, **parameters)
+            return await call()
         except Unavailable:
             if time.monotonic() > deadline:
                 raise

@@ -18,6 +18,9 @@ class JobType(StrEnum):
     WEEKLY_DIGEST = "weekly_digest"  # mails readers discoveries they have not seen, once a week
     SUBMISSION_NOTIFICATIONS = "submission_notifications"  # mails submitters what became of their pages
     MODERATION_UPDATES = "moderation_updates"  # mails reporters what was decided
+    CLEANUP_OLD_DATA = "cleanup_old_data"  # deletes and archives what is old
+    UPDATE_METRICS = "update_metrics"  # recounts views, likes, saves and shares
+    RECALCULATE_TRENDING = "recalculate_trending"  # scores discoveries and chooses the trending ones
 
 
 class JobStatus(StrEnum):

@@ -45,3 +45,5 @@ HTTP_SEND: dict[str, Any] = {**HTTP_READ, "retry_condition_fn": surely_not_done,
 # worth another try. It stops claiming after a minute and waits for what is under way; the rest of its time is for an
 # outage of the database, which is waited out for 15 minutes.
 MAIL_SEND: dict[str, Any] = {**HTTP_READ, "timeout_seconds": 1200}
+# A stretch of maintenance: it waits through an outage by itself, and goes on where it was when it is tried again.
+DATABASE_STRETCH: dict[str, Any] = {**HTTP_READ, "timeout_seconds": 1200}

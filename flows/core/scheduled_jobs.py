@@ -1,4 +1,4 @@
-"""The only words for the table `scheduled_jobs`: each function here is one call of one SQL function.
+"""The only words for the table `scheduled_jobs` and its archive: each function here is one call of one SQL function.
 
 Shared by the shim (accept, dispatch, sweep, read) and by runs (adopt, take, finish). Rows come back as `Job`.
 Errors: `Unavailable` while the database cannot answer, `LeaseLost` where a fence is old.
@@ -170,6 +170,8 @@ def _acceptance(answer: Any) -> Acceptance:
 async def cancel(job_id: UUID, *, by: str, actor: str) -> Cancellation:
     """Cancels a pending job at once, tells a running one to stop; `by` is what the receipt holds, `actor` the audit."""
     answer = await database.rpc("cancel_job", id=str(job_id), by=by, actor=actor)
+    if answer["job"] is None and (archived := await get(job_id)):
+        return Cancellation("already" if archived.status is JobStatus.CANCELLED else "ended", archived)
     return Cancellation(answer["outcome"], parse(answer["job"]) if answer["job"] else None)
 
 
@@ -205,10 +207,18 @@ async def set_maintenance(
 
 
 async def get(job_id: UUID) -> Job | None:
-    """The job with this id, or None."""
+    """The job with this id, also an archived one, or None."""
+    # In this order, and once more: a job that is moved between two looks is in neither at its time.
+    for table in ("scheduled_jobs", "scheduled_jobs_archive", "scheduled_jobs"):
+        if found := await _get_from(table, job_id):
+            return found
+    return None
+
+
+async def _get_from(table: str, job_id: UUID) -> Job | None:
     try:
         client = await database.client()
-        answer = await client.table("scheduled_jobs").select("*").eq("id", str(job_id)).execute()
+        answer = await client.table(table).select("*").eq("id", str(job_id)).execute()
     except database.CALL_ERRORS as error:
         raise database.translate("get job", error) from error
     return parse(answer.data[0]) if answer.data else None
@@ -219,7 +229,7 @@ async def list_jobs(
 ) -> Page:
     """A page of jobs, newest first by (created_at, id), starting below `before` or after `offset` rows.
 
-    `filters` may have types, statuses, startedBy (lists), parent, from, to. The total is exact to 10,000.
+    `filters` may have types, statuses, startedBy (lists), parent, from, to, archived. The total is exact to 10,000.
     """
     answer = await database.rpc(
         "list_jobs",

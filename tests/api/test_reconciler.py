@@ -138,7 +138,10 @@ class TestCreation:
 
     @pytest.mark.usefixtures("runtime")
     async def test_the_catalogue_is_kept_in_the_table(self, db: Connection) -> None:
-        kept = await db.fetchval("select parameter_schema -> 'properties' -> 'max_items' ->> 'maximum' from job_types")
+        kept = await db.fetchval(
+            "select parameter_schema -> 'properties' -> 'max_items' ->> 'maximum' from job_types"
+            " where job_type = 'crawl_pending'"
+        )
         assert kept == "10000"
 
 

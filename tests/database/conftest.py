@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from sandbox.stack import Stack
+from tests.maintenance import MAINTAINED, Maintenance
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -122,3 +123,16 @@ async def another(database: Stack) -> AsyncIterator[Scheduler]:
         yield Scheduler(connection)
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def maintenance(scheduler: Scheduler) -> Maintenance:
+    """A running maintenance job, with nothing there that it could find."""
+    await scheduler.connection.execute(f"truncate {MAINTAINED} cascade")
+    return await Maintenance.begin(scheduler)
+
+
+@pytest.fixture
+def site(maintenance: Maintenance) -> Connection:
+    """The connection that the maintenance job works on."""
+    return maintenance.scheduler.connection

@@ -1,0 +1,126 @@
+-- Trending: every discovery's score, and the best 100 of each window. Before the deploy.
+set lock_timeout = '5s';
+
+create function public.trending_score(
+  p_likes double precision, p_saves double precision, p_shares double precision, p_views double precision,
+  p_age_days double precision, p_window text
+) returns double precision
+language sql immutable parallel safe
+-- A body in the standard's form is resolved when it is made, so it needs no search_path; with one it could not be made
+-- part of the query that calls it, which would take ten times as long. In float8 throughout: numeric takes twice.
+return least(1::double precision,
+  5 * ((p_likes + p_saves + p_shares) / greatest(1::double precision, p_views))
+    * ((3 * p_likes + 4 * p_saves + 5 * p_shares + 0.1::double precision * greatest(1::double precision, p_views))
+       / greatest(1::double precision, 0.5::double precision * greatest(1::double precision, p_views)))
+    * case p_window
+        when '1h' then case when p_age_days > 1 then 0 else exp(-4 * greatest(0::double precision, p_age_days)) end
+        when '24h' then case when p_age_days > 7 then 0 else exp(greatest(0::double precision, p_age_days) / -2) end
+        when '7d' then case when p_age_days > 30 then 0 else exp(greatest(0::double precision, p_age_days) / -7) end
+      end);
+comment on function public.trending_score is 'Score of a discovery in a window (1h, 24h, 7d) from its counts and its age; negative ages count as 0';
+
+create function public.score_has_moved(p_before double precision, p_now double precision, p_by double precision)
+returns boolean
+language sql immutable parallel safe
+-- Scores fall with every second; what fell by less than p_by of itself is not worth a new row. To 0, and from it, is a move.
+return p_before is null or abs(p_now - p_before) > p_by * greatest(p_now, p_before);
+comment on function public.score_has_moved is 'Whether a score differs by more than a share of itself';
+
+create function public.rescore_discoveries(
+  p_job uuid, p_fence bigint, p_limit integer, p_after jsonb default null, p_as_of timestamptz default now(),
+  p_floors jsonb default '{}', p_counted boolean default false, p_dry_run boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = '' set lock_timeout = '1s' set work_mem = '64MB' as $$
+-- Gives the discoveries of the next p_limit blocks of the table their 24h score, where it moves by a thousandth. No index of the site's
+-- serves this, so the table is read once from end to end, as it lies. A row that moves on meanwhile is found by the next
+-- run. The answer has "top" as well: for each window the best 100 of this stretch with at least the score in p_floors.
+-- p_counted: with the counts of the counting under way, for a dry run that has not written them.
+declare
+  v_began timestamptz := clock_timestamp();
+  v_block bigint := coalesce((p_after ->> 'block')::bigint, 0);
+  v_end bigint := coalesce((p_after ->> 'end')::bigint,
+    pg_relation_size('public.discoveries') / current_setting('block_size')::bigint);
+  v_rows bigint;
+  v_top jsonb;
+begin
+  perform public.require_lease(p_job, p_fence);
+  execute format($sql$
+    with scored as materialized (
+      select d.ctid as at, d.id, d.trending_score as before, d.created_at,
+          m.likes, m.saves, m.shares, m.likes + m.saves + m.shares > 0 as admitted,
+          public.trending_score(m.likes, m.saves, m.shares, m.views,
+            date_part('epoch', $3 - d.created_at) / 86400, '1h') as score_1h,
+          public.trending_score(m.likes, m.saves, m.shares, m.views,
+            date_part('epoch', $3 - d.created_at) / 86400, '24h') as score_24h,
+          public.trending_score(m.likes, m.saves, m.shares, m.views,
+            date_part('epoch', $3 - d.created_at) / 86400, '7d') as score_7d
+        from public.discoveries d
+        left join %1$s m
+          on m.discovery_id = d.id and d.is_active and d.deleted_at is null and d.created_at >= $3 - interval '30 days'
+        where d.ctid >= $1 and d.ctid < $2
+          and (d.trending_score is distinct from 0
+            or (d.is_active and d.deleted_at is null and d.created_at >= $3 - interval '30 days'))),
+    moving as materialized (
+      select at, case when admitted and score_24h > 0.01 then score_24h else 0 end as score from scored
+        where public.score_has_moved(before, case when admitted and score_24h > 0.01 then score_24h else 0 end, 0.001)),
+    moved as (
+      update public.discoveries d set trending_score = m.score from moving m
+        where not $5 and d.ctid >= $1 and d.ctid < $2 and d.ctid = m.at)
+    select (select count(*) from moving), jsonb_build_object(%2$s)
+    $sql$,
+    case when p_counted then 'public.counted_metrics'
+      else '(select discovery_id, views_count as views, coalesce(likes_count, 0) as likes, coalesce(saves_count, 0) as saves,
+              coalesce(shares_count, 0) as shares from public.content_metrics)' end,
+    (select string_agg(format($top$
+        %1$L, (select jsonb_agg(jsonb_build_object('id', id, 'createdAt', created_at, 'score', %2$I,
+                  'likes', likes, 'saves', saves, 'shares', shares))
+          from (select * from scored
+                  where admitted and %2$I > 0.01 and %2$I >= coalesce(($4 ->> %1$L)::double precision, 0)
+                  order by %2$I desc, created_at desc, id limit 100) best)$top$, name, 'score_' || name), ',')
+      from unnest(array['1h', '24h', '7d']) name))
+    into v_rows, v_top
+    using format('(%s,0)', v_block)::tid, format('(%s,0)', v_block + p_limit)::tid, p_as_of, p_floors, p_dry_run;
+  return public.batch_done(p_job, 'scores', v_began, v_rows, v_block + p_limit < v_end,
+      jsonb_build_object('block', v_block + p_limit, 'end', v_end), p_dry_run)
+    || jsonb_build_object('top', v_top);
+end $$;
+comment on function public.rescore_discoveries is 'Writes the trending scores of a stretch of discoveries, and returns its best';
+
+create function public.swap_trending(
+  p_job uuid, p_fence bigint, p_as_of timestamptz, p_top jsonb, p_dry_run boolean default false
+) returns integer
+language plpgsql security definer set search_path = '' set lock_timeout = '1s' as $$
+-- Puts the best of each window in the place of those that are there, all windows in one transaction; returns in how
+-- many something has changed: a discovery, a count, or a score by 5 thousandths. p_top has up to 100 for each window; a window without any keeps its rows.
+declare
+  v_window text;
+  v_best jsonb;
+  v_changed integer := 0;
+begin
+  perform public.require_lease(p_job, p_fence);
+  -- Two at once would each delete what was there, and both insert.
+  perform pg_advisory_xact_lock(hashtext('public.trending_content'));
+  foreach v_window in array array['1h', '24h', '7d'] loop
+    v_best := coalesce(p_top -> v_window, '[]');
+    continue when jsonb_array_length(v_best) = 0;
+    continue when jsonb_array_length(v_best) = (select count(*) from public.trending_content where time_window = v_window)
+      and not exists (
+        select from jsonb_to_recordset(v_best) b (id uuid, likes integer, saves integer, shares integer, score float8)
+          left join public.trending_content t on t.discovery_id = b.id and t.time_window = v_window
+          where (t.like_count, t.save_count, t.share_count) is distinct from (b.likes, b.saves, b.shares)
+             or public.score_has_moved(t.trending_score::float8, b.score, 0.005));
+    v_changed := v_changed + 1;
+    continue when p_dry_run;
+    delete from public.trending_content where time_window = v_window;
+    insert into public.trending_content
+        (discovery_id, time_window, interaction_count, like_count, save_count, share_count, trending_score, calculated_at)
+      select id, v_window, likes + saves + shares, likes, saves, shares, score, p_as_of
+        from jsonb_to_recordset(v_best) b (id uuid, likes integer, saves integer, shares integer, score numeric);
+  end loop;
+  return v_changed;
+end $$;
+comment on function public.swap_trending is 'Swaps the trending discoveries of every window in one transaction';
+
+revoke execute on function public.trending_score, public.score_has_moved, public.rescore_discoveries, public.swap_trending
+  from public, anon, authenticated;
+grant execute on function public.trending_score, public.score_has_moved, public.rescore_discoveries, public.swap_trending to service_role;
