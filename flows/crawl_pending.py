@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections import deque
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from prefect import get_run_logger, task
@@ -28,7 +28,7 @@ from flows.core.crawling import LARGEST_BATCH, MAX_ATTEMPTS, Crawl, Fate, Page, 
 from flows.core.domain import JobResult, JobType
 from flows.core.errors import PermanentError, SchedulerError, TransientError
 from flows.core.job import job, job_id_of_run
-from flows.core.lease import current_lease, report_progress
+from flows.core.lease import report_progress, under_lease
 from flows.core.redaction import redact
 from flows.core.retries import HTTP_SEND
 from flows.core.settings import settings
@@ -90,13 +90,6 @@ async def send(pages: list[Page]) -> tuple[Fate, str]:
     return Fate.ANSWERED, ""
 
 
-def _under_lease() -> dict[str, Any]:
-    lease = current_lease()
-    if lease is None:
-        raise RuntimeError("crawling needs a lease")
-    return {"job": str(lease.job_id), "fence": lease.fence}
-
-
 async def claim(crawl: Crawl, parameters: Parameters) -> list[Page]:
     """Claims the next batch of discoveries for this job."""
     if crawl.room() <= 0:
@@ -104,7 +97,7 @@ async def claim(crawl: Crawl, parameters: Parameters) -> list[Page]:
     if parameters.mode != "pending":
         return await claim_again(crawl, parameters)
     rows = await database.patient_rpc(
-        "claim_crawl_batch", **_under_lease(), limit=crawl.room(), round=crawl.next_round()
+        "claim_crawl_batch", **under_lease(), limit=crawl.room(), round=crawl.next_round()
     )
     crawl.claimed += len(rows)
     return [Page(UUID(row["id"]), row["url"]) for row in rows]
@@ -121,7 +114,7 @@ async def claim_again(crawl: Crawl, parameters: Parameters) -> list[Page]:
         return []
     rows = await database.patient_rpc(
         "claim_recrawl_batch",
-        **_under_lease(),
+        **under_lease(),
         ids=[str(one) for one in ids],
         round=crawl.next_round(),
         older_than_days=parameters.older_than_days,
@@ -142,7 +135,7 @@ async def find_stale(crawl: Crawl, parameters: Parameters) -> None:
     while walk is not None and not walk.is_over and not crawl.named:
         found = await database.patient_rpc(
             "find_stale",
-            **_under_lease(),
+            **under_lease(),
             older_than_days=parameters.older_than_days,
             limit=crawl.max_items - crawl.claimed,
             blocks=BLOCKS_A_LOOK,
@@ -160,7 +153,7 @@ async def settle(crawl: Crawl, pages: list[Page], *, answered: bool) -> None:
         by_id = {page.id: page for page in pages[start : start + LARGEST_BATCH]}
         rows = await database.patient_rpc(
             "settle_crawl_batch",
-            **_under_lease(),
+            **under_lease(),
             ids=[str(one) for one in by_id],
             answered=answered,
             wait_seconds=settings().crawl_settle_seconds,
@@ -174,7 +167,7 @@ async def settle(crawl: Crawl, pages: list[Page], *, answered: bool) -> None:
 async def leave(crawl: Crawl, pages: list[Page]) -> None:
     """Gives pages back, without counting an attempt, because the crawler is not to be had."""
     if pages:
-        await database.patient_rpc("release_crawl_batch", **_under_lease(), ids=[str(page.id) for page in pages])
+        await database.patient_rpc("release_crawl_batch", **under_lease(), ids=[str(page.id) for page in pages])
         crawl.leave(pages)
 
 
@@ -184,7 +177,7 @@ async def give_up(crawl: Crawl, pages: list[Page], reason: str) -> None:
         return
     await database.patient_rpc(
         "settle_crawl_batch",
-        **_under_lease(),
+        **under_lease(),
         ids=[str(page.id) for page in pages],
         answered=True,
         wait_seconds=0,
@@ -254,7 +247,7 @@ async def rescue_forgotten() -> None:
     block: int | None = 0
     try:
         while block is not None:
-            block = await database.rpc("rescue_crawling", **_under_lease(), from_block=block, blocks=BLOCKS_A_LOOK)
+            block = await database.rpc("rescue_crawling", **under_lease(), from_block=block, blocks=BLOCKS_A_LOOK)
     except SchedulerError as error:
         get_run_logger().warning("Rows left crawling were not looked for: %s", error)
 
@@ -263,10 +256,10 @@ async def begin(parameters: Parameters, started_at: float) -> Crawl:
     """Puts right what dead runs left and says what this run is to do."""
     if parameters.mode == "pending":
         await rescue_forgotten()
-        total = await database.patient_rpc("open_crawl", **_under_lease(), limit=parameters.max_items)
+        total = await database.patient_rpc("open_crawl", **under_lease(), limit=parameters.max_items)
         get_run_logger().info("%s discoveries wait to be crawled", total)
         return Crawl(parameters.max_items, total, started_at)
-    await database.patient_rpc("open_crawl", **_under_lease(), limit=0)
+    await database.patient_rpc("open_crawl", **under_lease(), limit=0)
     if parameters.ids is None:
         return Crawl(parameters.max_items, 0, started_at, left_word="as it was", walk=Walk())
     return Crawl(

@@ -10,13 +10,11 @@ is sent once (flows/core/mailing.py).
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from prefect import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.core import deliveries, events, mailing
-from flows.core.deliveries import Claimed
 from flows.core.domain import JobResult, JobType
 from flows.core.job import job, job_id_of_run
 from flows.core.settings import settings
@@ -28,15 +26,6 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     look_back_days: int = Field(30, ge=1, le=90, description="How many days back decisions are looked for.")
-
-
-def template_data(mail: Claimed) -> dict[str, Any]:
-    """What the mail says: the report and its outcome as they were found, and the reader's first name."""
-    return {**mail.data, "firstName": mail.first_name} if mail.first_name else mail.data
-
-
-async def compose(mails: list[Claimed]) -> list[dict[str, Any] | mailing.Skip]:
-    return [template_data(mail) for mail in mails]
 
 
 @job(JobType.MODERATION_UPDATES, max_run_time=timedelta(minutes=10))
@@ -52,5 +41,5 @@ async def moderation_updates(parameters: Parameters) -> JobResult:
     )
     get_run_logger().info("%s mails planned about reports", planned)
     which = mailing.Mailing(JobType.MODERATION_UPDATES, mailing.EVENTS, {email_type: (PREFERENCE, False)})
-    stopped = await mailing.send_all(which, compose, expected=planned)
+    stopped = await mailing.send_all(which, events.compose, expected=planned)
     return mailing.result(await deliveries.counts(jobs=[job_id_of_run()]), stopped)

@@ -10,13 +10,11 @@ is sent once (flows/core/mailing.py).
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from prefect import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.core import deliveries, events, mailing
-from flows.core.deliveries import Claimed
 from flows.core.domain import JobResult, JobType
 from flows.core.job import job, job_id_of_run
 from flows.core.settings import settings
@@ -39,15 +37,6 @@ def email_types() -> dict[str, str]:
     }
 
 
-def template_data(mail: Claimed) -> dict[str, Any]:
-    """What the mail says: the submission as it was when the event was found, and the reader's first name."""
-    return {**mail.data, "firstName": mail.first_name} if mail.first_name else mail.data
-
-
-async def compose(mails: list[Claimed]) -> list[dict[str, Any] | mailing.Skip]:
-    return [template_data(mail) for mail in mails]
-
-
 @job(JobType.SUBMISSION_NOTIFICATIONS, max_run_time=timedelta(minutes=10))
 async def submission_notifications(parameters: Parameters) -> JobResult:
     """Send Submission Notifications.
@@ -61,5 +50,5 @@ async def submission_notifications(parameters: Parameters) -> JobResult:
     get_run_logger().info("%s mails planned about submissions", planned)
     preferences = dict.fromkeys(email_types().values(), (PREFERENCE, False))
     which = mailing.Mailing(JobType.SUBMISSION_NOTIFICATIONS, mailing.EVENTS, preferences)
-    stopped = await mailing.send_all(which, compose, expected=planned)
+    stopped = await mailing.send_all(which, events.compose, expected=planned)
     return mailing.result(await deliveries.counts(jobs=[job_id_of_run()]), stopped)

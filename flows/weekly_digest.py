@@ -29,11 +29,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from flows.clients import database, discovery
 from flows.clients.discovery import Discovery
 from flows.core import deliveries, shards
-from flows.core.deliveries import Claimed, under_lease
+from flows.core.deliveries import Claimed
 from flows.core.domain import JobResult, JobType
 from flows.core.errors import NotFound, PermanentError, RateLimited, SchedulerError, TransientError, Unavailable
 from flows.core.job import job, job_id_of_run
-from flows.core.lease import report_progress
+from flows.core.lease import report_progress, under_lease
 from flows.core.mailing import Compose, Mailing, Skip, result, send_all
 from flows.core.redaction import redact
 from flows.core.retries import HTTP_READ

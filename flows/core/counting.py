@@ -13,7 +13,8 @@ from typing import Any
 
 from flows.clients import database
 from flows.core.errors import Conflict
-from flows.core.maintenance import Pace, Tally, Walk, log, under_lease
+from flows.core.lease import under_lease
+from flows.core.maintenance import Pace, Tally, Walk, log
 
 POLL_SECONDS = 1.0
 TRIES = 3  # a crash of the database empties the working table, and the counting begins anew

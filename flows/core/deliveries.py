@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from flows.clients import database
 from flows.core.domain import JobType
-from flows.core.lease import current_lease
+from flows.core.lease import under_lease
 
 MAX_ATTEMPTS = 3
 PAGE = 5000  # queued mails whose delivery is looked up in one call
@@ -103,14 +103,6 @@ class Counts:
 _rounds = itertools.count(1)
 _settled = TypeAdapter(Settled)
 _counts = TypeAdapter(Counts)
-
-
-def under_lease() -> dict[str, Any]:
-    """The job and fence every function of the ledger asks for. Raises RuntimeError outside a job."""
-    lease = current_lease()
-    if lease is None:
-        raise RuntimeError("mails are sent under a job's lease")
-    return {"job": str(lease.job_id), "fence": lease.fence}
 
 
 async def exchange(

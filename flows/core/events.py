@@ -1,4 +1,4 @@
-"""Planning of mails about something that happened: whatever the ledger does not have yet, a page at a time."""
+"""Mails about something that happened: planned where the ledger has none yet, filled with what was planned."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 from prefect import task
 
 from flows.clients import database
-from flows.core.deliveries import under_lease
+from flows.core.deliveries import Claimed
+from flows.core.lease import under_lease
+from flows.core.mailing import Skip
 from flows.core.retries import HTTP_READ
 
 FIRST_LOOK_BACK_DAYS = 7  # a job type's first run does not mail about a month that nobody expects mails about
@@ -30,3 +32,13 @@ async def plan(function: str, look_back_days: int, **given: Any) -> int:
         total += int(made["planned"])
         if not made["planned"] and not made["skipped"]:
             return total
+
+
+def template_data(mail: Claimed) -> dict[str, Any]:
+    """What a mail says: what had happened when it was planned, and the reader's first name."""
+    return {**mail.data, "firstName": mail.first_name} if mail.first_name else mail.data
+
+
+async def compose(mails: list[Claimed]) -> list[dict[str, Any] | Skip]:
+    """The template data of each mail."""
+    return [template_data(mail) for mail in mails]

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from contextvars import ContextVar
+from typing import Any
 from uuid import UUID
 
 from flows.core.domain import Progress
@@ -70,6 +71,14 @@ _current: ContextVar[Lease | None] = ContextVar("current_lease", default=None)
 def current_lease() -> Lease | None:
     """The lease of the job this code runs for; None outside a job (the shim)."""
     return _current.get()
+
+
+def under_lease() -> dict[str, Any]:
+    """The job and fence that every SQL function which claims or records asks for. Raises RuntimeError outside a job."""
+    lease = current_lease()
+    if lease is None:
+        raise RuntimeError("no job is running here, and so there is no lease to act under")
+    return {"job": str(lease.job_id), "fence": lease.fence}
 
 
 def enter(lease: Lease) -> None:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.clients import database
 from flows.core.errors import Unavailable
-from flows.core.lease import current_lease, report_progress
+from flows.core.lease import report_progress, under_lease
 from flows.core.retries import DATABASE_STRETCH
 
 SLOW_SECONDS = 0.5  # a batch that took longer is halved
@@ -160,14 +160,6 @@ async def as_task(name: str, work: Callable[[], Awaitable[None]]) -> None:
         await work()
 
     await stretch()
-
-
-def under_lease() -> dict[str, Any]:
-    """The two parameters that every function of ours wants. Raises RuntimeError outside a job."""
-    lease = current_lease()
-    if lease is None:
-        raise RuntimeError("maintenance needs a lease")
-    return {"job": str(lease.job_id), "fence": lease.fence}
 
 
 async def begin(*, dry_run: bool) -> datetime:

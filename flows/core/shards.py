@@ -10,9 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from flows.clients import database
-from flows.core.deliveries import under_lease
 from flows.core.domain import JobStatus
-from flows.core.lease import current_lease
+from flows.core.lease import current_lease, under_lease
 
 _LOOK_SECONDS = 1.0
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.clients import database
-from flows.core.maintenance import Pace, Tally, Walk, under_lease
+from flows.core.lease import under_lease
+from flows.core.maintenance import Pace, Tally, Walk
 
 WINDOWS = ("1h", "24h", "7d")
 BEST_OF_A_WINDOW = 100

@@ -14,8 +14,8 @@ import pytest
 from flows import weekly_digest as digest
 from flows.clients import database as client
 from flows.core import lease as leases
-from flows.core.deliveries import Claimed, under_lease
-from flows.core.lease import Lease
+from flows.core.deliveries import Claimed
+from flows.core.lease import Lease, under_lease
 from flows.core.mailing import Skip
 from flows.core.settings import settings
 from flows.weekly_digest import TRENDING, Parameters, candidates_from

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from flows.core.deliveries import Claimed
-from flows.moderation_updates import Parameters, template_data
+from flows.core.events import template_data
+from flows.moderation_updates import Parameters
 
 DATA = {"contentTitle": "B", "contentUrl": "https://example.org/b", "reportReason": "spam", "outcome": "resolved"}
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from flows.core.deliveries import Claimed
-from flows.submission_notifications import Parameters, template_data
+from flows.core.events import template_data
+from flows.submission_notifications import Parameters
 
 
 def mail(first_name: str | None) -> Claimed:
