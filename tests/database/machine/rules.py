@@ -146,9 +146,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         process.job = self.driver.adopt(run, process.attempt)
         self.driver.take(process, max_run=max_run, later_fire=later_fire, heard=heard)
 
-    @happens_to("run", runs(lambda run: run.begun and run.state != "deleted"))
-    def an_attempt_is_begun_twice(self, run: Run) -> None:
-        self.outside.begin(run, twice=True)
+    @happens_to("run", runs(lambda run: run.begun and run.state != "deleted"), at_once=words, heard=heard)
+    def an_attempt_is_begun_twice(self, run: Run, at_once: bool, heard: bool) -> None:  # noqa: FBT001
+        process = self.outside.begin(run, twice=True)
+        if at_once:
+            process.job = self.driver.adopt(run, process.attempt)
+            self.driver.take(process, max_run=None, later_fire=False, heard=heard)
 
     @happens_to("process", processes(lambda p: p.can_move and p.fence is None and p.verdict is None), heard=heard)
     def a_process_goes_on(self, process: Process, heard: bool) -> None:  # noqa: FBT001
