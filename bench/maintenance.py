@@ -215,6 +215,7 @@ async def trending(bench: Bench, count: int) -> None:
             "update public.content_metrics set likes_count = likes_count + 1"
             " where discovery_id in (select id from public.discoveries tablesample bernoulli (2) repeatable (1))"
         )
+        await bench.settle()
         moved, seconds = await bench.ours(score)
         changed.append(seconds)
         say(f"trending: {rows} scores, ours {first[-1]:.1f} s, raw {raw[-1]:.1f} s; then {moved} in {seconds:.2f} s")

@@ -114,7 +114,7 @@ create function public.purge_interactions(
 ) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
 -- The plan must be the one over created_at whatever the statistics say, and know its bounds.
-set enable_seqscan = off set plan_cache_mode = force_custom_plan as $$
+set enable_seqscan = off set random_page_cost = 1.1 set jit = off set plan_cache_mode = force_custom_plan as $$
 -- Deletes the next p_limit interactions older than two years and adds them to purged_interactions in the same statement,
 -- so that rows present plus purged are the same before and after it. p_after: the time up to which earlier batches have
 -- been; without it the search begins at the oldest, which is also how it ends, for what was passed over.
@@ -190,7 +190,7 @@ create function public.forget_expired(
   p_dry_run boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
-set plan_cache_mode = force_custom_plan as $$
+set random_page_cost = 1.1 set jit = off set plan_cache_mode = force_custom_plan as $$
 -- Deletes the next p_limit rows of one of our tables whose time is over.
 declare
   v_began timestamptz := clock_timestamp();
@@ -229,7 +229,7 @@ create function public.forget_email_ids(
   p_dry_run boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
-set plan_cache_mode = force_custom_plan as $$
+set random_page_cost = 1.1 set jit = off set plan_cache_mode = force_custom_plan as $$
 -- Takes the mail service's ids out of the next p_limit rows of the mail ledger whose users are deleted, or gone.
 declare
   v_began timestamptz := clock_timestamp();

@@ -20,7 +20,7 @@ create function public.archive_jobs(
   p_dry_run boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
-set plan_cache_mode = force_custom_plan as $$
+set random_page_cost = 1.1 set jit = off set plan_cache_mode = force_custom_plan as $$
 -- Moves the next p_limit jobs that ended more than 90 days ago, in one statement: none is lost and none is there twice.
 -- Those whose flow run still has to be compared with them, or that are to be tried again, stay. The conditions stand
 -- twice because a row that changes while the statement waits for it is judged anew by the outer ones only.

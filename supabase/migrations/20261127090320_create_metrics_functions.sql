@@ -107,7 +107,7 @@ create function public.mark_changed(
   p_job uuid, p_fence bigint, p_limit integer, p_after jsonb default null, p_since timestamptz default '-infinity'
 ) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
-set enable_seqscan = off set plan_cache_mode = force_custom_plan as $$
+set enable_seqscan = off set random_page_cost = 1.1 set jit = off set plan_cache_mode = force_custom_plan as $$
 -- Notes the discoveries of the next p_limit interactions created since: a counting that is not full looks at those.
 declare
   v_began timestamptz := clock_timestamp();
@@ -131,7 +131,7 @@ comment on function public.mark_changed is 'Notes which discoveries a counting o
 
 create function public.count_interactions(p_job uuid, p_fence bigint, p_limit integer, p_after jsonb default null) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
-set enable_seqscan = off set plan_cache_mode = force_custom_plan as $$
+set enable_seqscan = off set random_page_cost = 1.1 set jit = off set plan_cache_mode = force_custom_plan as $$
 -- Adds the next p_limit interactions, in the order of their time, to metrics_counts and moves the position on in the
 -- same transaction: called again after a lost answer it simply goes on, which is why p_after is not looked at. Where
 -- more than p_limit were created in one instant, they are counted a slice at a time.
@@ -185,7 +185,8 @@ comment on function public.count_interactions is 'Counts a batch of interactions
 create function public.apply_metrics(
   p_job uuid, p_fence bigint, p_limit integer, p_after jsonb default null, p_dry_run boolean default false
 ) returns jsonb
-language plpgsql security definer set search_path = '' set lock_timeout = '1s' set work_mem = '32MB' as $$
+language plpgsql security definer set search_path = '' set lock_timeout = '1s'
+set work_mem = '32MB' set random_page_cost = 1.1 set jit = off as $$
 -- Writes what was counted of the next p_limit discoveries, by id after p_after: to content_metrics, and on the
 -- discoveries, where it differs. "rows" are the discoveries of which something did.
 declare

@@ -1,23 +1,34 @@
 -- Trending: every discovery's score, and the best 100 of each window. Before the deploy.
 set lock_timeout = '5s';
 
+-- Bodies in the standard's form are resolved when they are made and need no search_path; with one they could not become
+-- part of the query that calls them, which would take ten times as long. All in float8: numeric takes twice.
+create function public.trending_weight(
+  p_likes double precision, p_saves double precision, p_shares double precision, p_views double precision
+) returns double precision
+language sql immutable parallel safe
+return 5 * ((p_likes + p_saves + p_shares) / greatest(1::double precision, p_views))
+  * ((3 * p_likes + 4 * p_saves + 5 * p_shares + 0.1::double precision * greatest(1::double precision, p_views))
+     / greatest(1::double precision, 0.5::double precision * greatest(1::double precision, p_views)));
+comment on function public.trending_weight is 'Score of a discovery from its counts alone: velocity, weight and the factor 5';
+
+create function public.trending_decay(p_age_days double precision, p_window text) returns double precision
+language sql immutable parallel safe
+return case p_window
+  when '1h' then case when p_age_days > 1 then 0 else exp(-4 * greatest(0::double precision, p_age_days)) end
+  when '24h' then case when p_age_days > 7 then 0 else exp(greatest(0::double precision, p_age_days) / -2) end
+  when '7d' then case when p_age_days > 30 then 0 else exp(greatest(0::double precision, p_age_days) / -7) end
+end;
+comment on function public.trending_decay is 'What is left of a score after so many days in a window (1h, 24h, 7d); negative ages count as 0';
+
 create function public.trending_score(
   p_likes double precision, p_saves double precision, p_shares double precision, p_views double precision,
   p_age_days double precision, p_window text
 ) returns double precision
 language sql immutable parallel safe
--- A body in the standard's form is resolved when it is made, so it needs no search_path; with one it could not be made
--- part of the query that calls it, which would take ten times as long. In float8 throughout: numeric takes twice.
 return least(1::double precision,
-  5 * ((p_likes + p_saves + p_shares) / greatest(1::double precision, p_views))
-    * ((3 * p_likes + 4 * p_saves + 5 * p_shares + 0.1::double precision * greatest(1::double precision, p_views))
-       / greatest(1::double precision, 0.5::double precision * greatest(1::double precision, p_views)))
-    * case p_window
-        when '1h' then case when p_age_days > 1 then 0 else exp(-4 * greatest(0::double precision, p_age_days)) end
-        when '24h' then case when p_age_days > 7 then 0 else exp(greatest(0::double precision, p_age_days) / -2) end
-        when '7d' then case when p_age_days > 30 then 0 else exp(greatest(0::double precision, p_age_days) / -7) end
-      end);
-comment on function public.trending_score is 'Score of a discovery in a window (1h, 24h, 7d) from its counts and its age; negative ages count as 0';
+  public.trending_weight(p_likes, p_saves, p_shares, p_views) * public.trending_decay(p_age_days, p_window));
+comment on function public.trending_score is 'Score of a discovery in a window (1h, 24h, 7d) from its counts and its age';
 
 create function public.score_has_moved(p_before double precision, p_now double precision, p_by double precision)
 returns boolean
@@ -30,7 +41,9 @@ create function public.rescore_discoveries(
   p_job uuid, p_fence bigint, p_limit integer, p_after jsonb default null, p_as_of timestamptz default now(),
   p_floors jsonb default '{}', p_counted boolean default false, p_dry_run boolean default false
 ) returns jsonb
-language plpgsql security definer set search_path = '' set lock_timeout = '1s' set work_mem = '64MB' as $$
+language plpgsql security definer set search_path = '' set lock_timeout = '1s'
+-- A stretch looks its rows up one by one; by the default price of that the planner would read a whole table instead.
+set work_mem = '64MB' set random_page_cost = 1.1 set jit = off as $$
 -- Gives the discoveries of the next p_limit blocks of the table their 24h score, where it moves by a thousandth. No index of the site's
 -- serves this, so the table is read once from end to end, as it lies. A row that moves on meanwhile is found by the next
 -- run. The answer has "top" as well: for each window the best 100 of this stretch with at least the score in p_floors.
@@ -46,20 +59,22 @@ begin
   perform public.require_lease(p_job, p_fence);
   execute format($sql$
     with scored as materialized (
-      select d.ctid as at, d.id, d.trending_score as before, d.created_at,
-          m.likes, m.saves, m.shares, m.likes + m.saves + m.shares > 0 as admitted,
-          public.trending_score(m.likes, m.saves, m.shares, m.views,
-            date_part('epoch', $3 - d.created_at) / 86400, '1h') as score_1h,
-          public.trending_score(m.likes, m.saves, m.shares, m.views,
-            date_part('epoch', $3 - d.created_at) / 86400, '24h') as score_24h,
-          public.trending_score(m.likes, m.saves, m.shares, m.views,
-            date_part('epoch', $3 - d.created_at) / 86400, '7d') as score_7d
-        from public.discoveries d
-        left join %1$s m
-          on m.discovery_id = d.id and d.is_active and d.deleted_at is null and d.created_at >= $3 - interval '30 days'
-        where d.ctid >= $1 and d.ctid < $2
-          and (d.trending_score is distinct from 0
-            or (d.is_active and d.deleted_at is null and d.created_at >= $3 - interval '30 days'))),
+      select at, id, before, created_at, likes, saves, shares, likes + saves + shares > 0 as admitted,
+          least(1::double precision, weight * public.trending_decay(age, '1h')) as score_1h,
+          least(1::double precision, weight * public.trending_decay(age, '24h')) as score_24h,
+          least(1::double precision, weight * public.trending_decay(age, '7d')) as score_7d
+        from (
+          select d.ctid as at, d.id, d.trending_score as before, d.created_at, m.likes, m.saves, m.shares,
+              public.trending_weight(m.likes, m.saves, m.shares, m.views) as weight,
+              date_part('epoch', $3 - d.created_at) / 86400 as age
+            from public.discoveries d
+            left join %1$s m
+              on m.discovery_id = d.id and d.is_active and d.deleted_at is null and d.created_at >= $3 - interval '30 days'
+            where d.ctid >= $1 and d.ctid < $2
+              and (d.trending_score is distinct from 0
+                or (d.is_active and d.deleted_at is null and d.created_at >= $3 - interval '30 days'))
+            -- Weight and age are worked out once, and not in each of the three places that want them.
+            offset 0) found),
     moving as materialized (
       select at, case when admitted and score_24h > 0.01 then score_24h else 0 end as score from scored
         where public.score_has_moved(before, case when admitted and score_24h > 0.01 then score_24h else 0 end, 0.001)),
@@ -121,6 +136,7 @@ begin
 end $$;
 comment on function public.swap_trending is 'Swaps the trending discoveries of every window in one transaction';
 
-revoke execute on function public.trending_score, public.score_has_moved, public.rescore_discoveries, public.swap_trending
-  from public, anon, authenticated;
-grant execute on function public.trending_score, public.score_has_moved, public.rescore_discoveries, public.swap_trending to service_role;
+revoke execute on function public.trending_weight, public.trending_decay, public.trending_score,
+  public.score_has_moved, public.rescore_discoveries, public.swap_trending from public, anon, authenticated;
+grant execute on function public.trending_weight, public.trending_decay, public.trending_score,
+  public.score_has_moved, public.rescore_discoveries, public.swap_trending to service_role;
