@@ -62,6 +62,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   v_pass public.metrics_pass;
 begin
+  perform public.require_lease(p_job, p_fence);
   select * into v_pass from public.metrics_pass where job_id = p_job and fence = p_fence for update;
   if not found or not exists (select from public.metrics_counts where discovery_id = '00000000-0000-0000-0000-000000000000') then
     raise exception 'the counting of job % is gone and begins anew', p_job using errcode = 'SJ002';
