@@ -141,6 +141,7 @@ class Driver:
             job, process.run.id, process.attempt, process.name, max_run=max_run, later_fire=later_fire
         )
         assert (answer["decision"], answer["fence"]) == (decision, fence), (process, job, answer)
+        process.last_alive_at = self.rows.now
         if not heard:
             return
         if decision == "go":
