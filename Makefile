@@ -30,9 +30,18 @@ test: $(PYTHON_READY) $(NODE_READY) ## Run every test on a stack of its own (ARG
 chaos: $(PYTHON_READY) $(NODE_READY) ## Kill, freeze, cancel and cut off everything with production's timings (30 minutes; CASE=x for one, SEED=n, KEEP=1)
 	@CASE="$(CASE)" SEED="$(SEED)" KEEP="$(KEEP)" $(BIN)/python -m tests.chaos
 
+.PHONY: chaos-digest
+chaos-digest: $(PYTHON_READY) $(NODE_READY) ## Kill a digest 20 times while the mail service drops answers, and count every mail (30 minutes; USERS=n, CASE=x for one, SEED=n, KEEP=1)
+	@CASE="$(CASE)" SEED="$(SEED)" KEEP="$(KEEP)" $(BIN)/python -m tests.chaos_digest $(if $(USERS),USERS=$(USERS))
+
 .PHONY: bench-start
 bench-start: $(PYTHON_READY) $(NODE_READY) ## Measure trigger to first line, our worker against Prefect's (20 minutes; one JSON line a figure)
 	@$(BIN)/python -m bench.start
+
+.PHONY: bench-jobs
+bench-jobs: $(PYTHON_READY) $(NODE_READY) ## Measure the digest against bare httpx and maintenance against raw SQL (an hour; sizes: DIGEST="users=10000 big=0" MAINTENANCE="archive=5000")
+	@failed=0; $(BIN)/python -m bench.digest $(DIGEST) || failed=1; \
+		$(if $(wildcard bench/maintenance.py),$(BIN)/python -m bench.maintenance $(MAINTENANCE) || failed=1;) exit $$failed
 
 .PHONY: check
 check: $(PYTHON_READY) ## Check format, lint, types and deployments
@@ -51,7 +60,7 @@ lock: $(PYTHON_READY) ## Resolve the dependencies of pyproject.toml and sandbox/
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(PYTHON_READY): requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none is installed as python3 or python3.1x."; exit 1; }
