@@ -1,8 +1,9 @@
 """Faults to switch on in a stand-in, and the log of the calls it received; the same for every one of them.
 
-`GET /__faults` tells what is on, `PUT /__faults` with `{"fault": "hang", "times": 3, "seconds": 5}` switches it on
-(`{"fault": null}` off; without `times` until switched off), `GET /__calls` tells what arrived, `DELETE /__calls`
-forgets it.
+`GET /__faults` tells what is on and how many requests have `met` it, `PUT /__faults` with
+`{"fault": "hang", "times": 3, "seconds": 5}` switches it on (`{"fault": null}` off; without `times` until switched
+off). With `"share": 0.02` it happens to so many of the requests only, `"seed": 7` makes them the same ones each time.
+`GET /__calls` tells what arrived, `DELETE /__calls` forgets it.
 These routes answer only to this machine. Neither they nor `/health` are ever faulty or logged.
 
 slow   answers after `seconds` (default 5)
@@ -13,6 +14,7 @@ drop   does the work, then closes the connection without a byte of answer
 
 import asyncio
 import json
+import random
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
@@ -38,16 +40,25 @@ Received: TypeAlias = Callable[[Any], list[str]]
 
 @dataclass
 class Faults:
-    """What is switched on: at most one fault, for the next `times` requests or (None) until it is switched off."""
+    """What is switched on: at most one fault, for the next `times` requests or (None) until it is switched off.
+
+    `share` of the requests meet it, picked by `chance`; `met` counts those since it was switched on.
+    """
 
     known: tuple[str, ...] = EVERY_SERVICE
     fault: str | None = None
     times: int | None = None
     seconds: float = DEFAULT_SECONDS
+    share: float = 1.0
+    met: int = 0
+    chance: random.Random = field(default_factory=random.Random)
 
     def take(self) -> str | None:
         """The fault that this request meets; uses up one of its times."""
         taken = self.fault
+        if taken is None or (self.share < 1 and self.chance.random() >= self.share):
+            return None
+        self.met += 1
         if self.times is not None:
             self.times -= 1
             if self.times <= 0:
@@ -59,17 +70,30 @@ class Faults:
         if not isinstance(wanted, dict) or "fault" not in wanted:
             raise ValueError('expected a JSON object such as {"fault": "slow", "times": 2, "seconds": 5}')
         fault, times, seconds = wanted["fault"], wanted.get("times"), wanted.get("seconds")
+        share, seed = wanted.get("share"), wanted.get("seed")
         if fault is not None and fault not in self.known:
             raise ValueError(f"unknown fault {fault!r}; this service knows {', '.join(self.known)}")
         if times is not None and (not isinstance(times, int) or times < 1):
             raise ValueError(f"times is {times!r}; it must be a whole number from 1")
         if seconds is not None and (not isinstance(seconds, int | float) or seconds < 0):
             raise ValueError(f"seconds is {seconds!r}; it must be a number from 0")
+        if share is not None and (not isinstance(share, int | float) or not 0 < share <= 1):
+            raise ValueError(f"share is {share!r}; it must be a number over 0, up to 1")
+        if seed is not None and not isinstance(seed, int):
+            raise ValueError(f"seed is {seed!r}; it must be a whole number")
         self.fault, self.times = fault, times if fault else None
         self.seconds = DEFAULT_SECONDS if seconds is None else float(seconds)
+        self.share, self.met, self.chance = 1.0 if share is None else float(share), 0, random.Random(seed)  # noqa: S311 - no secret
 
     def state(self) -> dict[str, Any]:
-        return {"fault": self.fault, "times": self.times, "seconds": self.seconds, "known": list(self.known)}
+        return {
+            "fault": self.fault,
+            "times": self.times,
+            "seconds": self.seconds,
+            "share": self.share,
+            "met": self.met,
+            "known": list(self.known),
+        }
 
 
 @dataclass

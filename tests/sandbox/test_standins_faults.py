@@ -74,6 +74,29 @@ def test_drop_closes_the_connection_without_a_byte(site: httpx.Client) -> None:
     assert [call["status"] for call in site.get("/__calls").json()["recent"]] == [None, 200]
 
 
+def test_a_share_of_the_requests_meets_a_fault_the_same_ones_each_time(site: httpx.Client) -> None:
+    rounds = []
+    for _ in range(2):
+        site.put("/__faults", json={"fault": "503", "share": 0.25, "seed": 7})
+        rounds.append([site.get("/bulk/1").status_code for _ in range(80)])
+        assert site.get("/__faults").json()["met"] == rounds[-1].count(503)
+    assert rounds[0] == rounds[1]
+    assert 8 <= rounds[0].count(503) <= 32
+
+
+def test_only_requests_that_meet_a_fault_use_up_its_times(site: httpx.Client) -> None:
+    site.put("/__faults", json={"fault": "503", "share": 0.5, "seed": 7, "times": 3})
+    assert [site.get("/bulk/1").status_code for _ in range(40)].count(503) == 3
+    assert site.get("/__faults").json() == {
+        "fault": None,
+        "times": None,
+        "seconds": 5.0,
+        "share": 0.5,
+        "met": 3,
+        "known": ["slow", "500", "503", "429", "hang", "drop"],
+    }
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
