@@ -4,6 +4,7 @@ Every page seeded here carries the sandbox admin as its submitter: that is how a
 earlier one left behind, and why seeding never touches a row that somebody else put into the database.
 """
 
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
@@ -15,6 +16,7 @@ from sandbox.standins.site_pages import ARTICLES, SEED_PAGES
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+_READERS = Path(__file__).with_name("readers.sql")
 _NAMESPACE = UUID("6f1c9a34-52d7-4c1e-9b60-3d1f0a7be000")
 _FIRST_NAMES = (
     *("Mia", "Noah", "Lena", "Omar", "Ines", "Yuki", "Jonas", "Sofia", "Liam", "Chiara"),
@@ -88,6 +90,21 @@ async def _seed_reader(conn: Connection, number: int, name: str) -> None:
     if number not in _NEVER_CHOSE:
         chosen = (number != _NO_DIGEST, number != _NO_SUBMISSION_MAIL, number == _UNSUBSCRIBED)
         await conn.execute(_UPSERT_EMAIL_PREFERENCES, user_id, *chosen)
+
+
+async def seed_readers(
+    conn: Connection, last: int, *, first: int = 1, discoveries: int = 20_000, topics: int = 44
+) -> None:
+    """Put in generated readers of the digest, with the numbers `first` to `last`, and discoveries for them.
+
+    Set-based: a million readers take some minutes. Numbers that an earlier call has had make it fail.
+    """
+    script = _READERS.read_text()
+    for name, value in {"first": first, "last": last, "discoveries": discoveries, "topics": topics}.items():
+        script = script.replace(f":{name}", str(value))
+    async with conn.transaction():
+        await conn.execute(script)
+    await conn.execute("vacuum (analyze)")
 
 
 async def seed_pages(conn: Connection, site_url: str) -> int:

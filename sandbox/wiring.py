@@ -63,7 +63,7 @@ class Wiring:
     ports: Mapping[str, int]
     presets: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Of flows and shim: environment variables that a test wants other than by default."""
+    """Of flows, shim and stand-ins: environment variables that a test wants other than by default."""
     schedules: bool = False
     worker_type: str = "forkserver"
 
@@ -183,6 +183,7 @@ class Wiring:
             "CLERK_SECRET_KEY": self.clerk_secret_key,
             "CLERK_ISSUER": self.clerk_issuer,
             "SITE_URL": self.url("site"),
+            **self.settings,
         }
 
     def prefect_client_environment(self) -> dict[str, str]:

@@ -19,7 +19,8 @@ from flows.clients import database
 from flows.core.domain import JobType
 from flows.core.lease import under_lease
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # each takes twice the call's time-out to be settled
+MAX_REPEATS = 5  # where the mail service knows its keys, and another try costs nothing
 PAGE = 5000  # queued mails whose delivery is looked up in one call
 SETTLED_AT_ONCE = 5000
 
@@ -161,7 +162,7 @@ async def settle(job_type: JobType, *, timeout_seconds: float, is_idempotent: bo
         timeout_seconds=timeout_seconds,
         idempotent=is_idempotent,
         readable=is_readable,
-        max_attempts=MAX_ATTEMPTS,
+        max_attempts=MAX_REPEATS if is_idempotent else MAX_ATTEMPTS,
         limit=SETTLED_AT_ONCE,
     )
     return _settled.validate_python(answer)

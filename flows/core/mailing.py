@@ -143,6 +143,7 @@ class Sender:
         self._chunk = max(1, self._concurrency // 4)
         self._can_settle = settings().email_honours_idempotency or settings().email_queue_readable
         self._under_way: set[asyncio.Task[None]] = set()
+        self._mistake: BaseException | None = None
         self._ended: list[Recorded] = []
         self._enough_ended = asyncio.Event()
         self._breaker = Breaker()
@@ -201,6 +202,8 @@ class Sender:
         found = 0
         try:
             while True:
+                if self._mistake is not None:
+                    raise self._mistake
                 now = time.monotonic()
                 going_on = found < at_most and self._quiet_until <= now < deadline and not self._breaker.is_open
                 room = self._concurrency - len(self._under_way)
@@ -295,8 +298,8 @@ class Sender:
         if not self._under_way:
             self._enough_ended.set()
         if not sending.cancelled() and sending.exception() is not None:
-            # A mistake of ours: it must not look like a mail that is still under way.
-            get_run_logger().error("A mail could not be handed over", exc_info=sending.exception())
+            # A mistake of ours, and each mail that is claimed may meet it: nothing more is.
+            self._mistake = self._mistake or sending.exception()
 
     async def _some_end(self, *, all_of_them: bool) -> None:
         """Returns when enough calls have ended to be recorded, or all, or after a second at the latest."""
