@@ -20,7 +20,7 @@ from flows.core.counting import recount
 from flows.core.domain import JobResult, JobType
 from flows.core.job import job
 from flows.core.maintenance import Limits, Pace, Tally, Walk, begin
-from flows.core.trending import rescore, scored_as_of
+from flows.core.trending import MOVED, rescore, scored_as_of
 
 # Tables of ours whose rows are kept for a time; how long is written in the database's forget_expired.
 EXPIRING = ("email_deliveries", "scheduler_audit", "scheduled_jobs_archive", "idempotency_keys", "job_events")
@@ -77,7 +77,7 @@ async def refresh(run: Cleanup) -> dict[str, int]:
     else:
         found = await recount(run.tally, full=True)
         await rescore(run.tally, as_of)
-    return {"metricsUpdated": found.changed, "scoresMoved": run.tally.done["scores moved"]}
+    return {"metricsUpdated": found.changed, "scoresMoved": run.tally.done[MOVED]}
 
 
 async def _would_rescore(run: Cleanup, as_of: datetime) -> None:

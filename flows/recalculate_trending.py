@@ -23,7 +23,7 @@ LEAST_SCORE = 0.01  # of what is admitted
 
 
 class Parameters(maintenance.Limits):
-    """Batches are counted in the table's blocks of 8 kB here."""
+    """What every maintenance job can be told."""
 
 
 def trending_score(*, likes: int, saves: int, shares: int, views: int, age_days: float, window: str) -> float:

@@ -109,7 +109,7 @@ async def snapshot(sql: Connection, *, without: tuple[str, ...] = ()) -> dict[st
     found = {}
     for row in await sql.fetch("select tablename from pg_tables where schemaname = 'public' order by 1"):
         name = row["tablename"]
-        if name not in (*without, "job_events", "maintenance_counts"):
+        if name not in (*without, "job_events", "maintenance_counts", "trending_moves"):
             rows = await sql.fetch(f"select to_jsonb(t)::text as row from public.{name} t")
             found[name] = sorted(each["row"] for each in rows)
     return found
@@ -169,5 +169,5 @@ class Maintenance:
 
 MAINTAINED = (
     "users, discoveries, content_metrics, trending_content, purged_interactions, maintenance_counts, metrics_pass,"
-    " metrics_counts, metrics_state, scheduled_jobs_archive"
+    " metrics_counts, metrics_state, trending_moves, scheduled_jobs_archive"
 )

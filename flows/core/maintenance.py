@@ -26,7 +26,7 @@ from flows.core.lease import report_progress, under_lease
 from flows.core.retries import DATABASE_STRETCH
 
 SLOW_SECONDS = 0.5  # a batch that took longer is halved
-QUICK_SECONDS = 0.2  # one that took less is doubled
+QUICK_SHARE = 0.5  # of that: a batch that took less is doubled
 PAUSE_SHARE = 0.05  # of a batch's time, before the next
 SHORTEST_PAUSE_SECONDS = 0.005
 STRETCH_SECONDS = 120.0  # of batches in one Prefect task: six hours are 180 of them
@@ -50,6 +50,7 @@ class Pace:
     size: int
     smallest: int
     largest: int
+    slow_seconds: float = SLOW_SECONDS
 
     def cap(self, most: int) -> None:
         """Never takes more than that."""
@@ -58,9 +59,9 @@ class Pace:
 
     def note(self, seconds: float) -> None:
         """Fits the size to how long a batch of it took."""
-        if seconds > SLOW_SECONDS:
+        if seconds > self.slow_seconds:
             self.slow_down()
-        elif seconds < QUICK_SECONDS:
+        elif seconds < self.slow_seconds * QUICK_SHARE:
             self.size = min(self.largest, self.size * 2)
 
     def slow_down(self) -> None:

@@ -12,6 +12,8 @@ from flows.core.maintenance import Pace, Tally, Walk
 
 WINDOWS = ("1h", "24h", "7d")
 BEST_OF_A_WINDOW = 100
+READING_SECONDS = 0.9
+MOVED = "scores moved"
 STEP = timedelta(minutes=1)
 
 
@@ -36,10 +38,10 @@ class Best:
             self.windows[window] = sorted(unique.values(), key=_order)[:BEST_OF_A_WINDOW]
 
     @property
-    def floors(self) -> dict[str, float]:
-        """Windows that are full, with the score below which nothing matters any more."""
-        full = {window: best for window, best in self.windows.items() if len(best) == BEST_OF_A_WINDOW}
-        return {window: best[-1]["score"] for window, best in full.items()}
+    def floors(self) -> dict[str, dict[str, Any]]:
+        """Windows that are full, with score and time of their last: nothing below matters any more."""
+        full = {window: best[-1] for window, best in self.windows.items() if len(best) == BEST_OF_A_WINDOW}
+        return {window: {"score": last["score"], "createdAt": last["createdAt"]} for window, last in full.items()}
 
 
 def _order(one: dict[str, Any]) -> tuple[float, float, str]:
@@ -62,13 +64,12 @@ async def rescore(tally: Tally, as_of: datetime, *, dry_run: bool = False, count
         best.add(answer["top"])
         return {"floors": best.floors}
 
-    walk = Walk(
-        "rescore_discoveries",
-        Pace(size=64, smallest=8, largest=65_536),  # blocks of 8 kB
-        {"as_of": as_of.isoformat(), "floors": {}, "counted": counted, "dry_run": dry_run},
-        heed,
-    )
-    moved = await walk.to_the_end(tally, "scores moved")
+    await database.patient_rpc("open_scores", **under_lease())
+    given = {"as_of": as_of.isoformat(), "floors": {}, "counted": counted, "dry_run": dry_run}
+    # Reading holds up nobody: its batches may take longer, and are much faster for it.
+    reading = Walk("score_discoveries", Pace(5000, 500, 1_000_000, READING_SECONDS), given, heed)
+    moving = await reading.to_the_end(tally if dry_run else Tally(tally.max_batch), MOVED if dry_run else "scores read")
+    moved = moving if dry_run else await Walk("move_scores", Pace(2000, 100, 200_000)).to_the_end(tally, MOVED)
     windows = await database.patient_rpc(
         "swap_trending", **under_lease(), as_of=as_of.isoformat(), top=best.windows, dry_run=dry_run
     )

@@ -174,7 +174,9 @@ async def test_nothing_is_done_under_an_old_fence(maintenance: Maintenance, sche
         "count_interactions": {"limit": 1},
         "apply_metrics": {"limit": 1},
         "close_metrics": {},
-        "rescore_discoveries": {"limit": 1},
+        "open_scores": {},
+        "score_discoveries": {"limit": 1},
+        "move_scores": {"limit": 1},
         "swap_trending": {"as_of": utc("2026-01-01 00:00"), "top": {}},
     }
     for function, parameters in calls.items():

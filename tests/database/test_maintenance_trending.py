@@ -12,6 +12,7 @@ import pytest
 
 from flows.core.trending import WINDOWS, Best
 from flows.recalculate_trending import is_admitted, trending_score
+from tests.database.conftest import Scheduler
 from tests.maintenance import Connection, Maintenance, make_discoveries, snapshot
 
 AS_OF = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -55,14 +56,17 @@ async def place(site: Connection, *, at: datetime = AS_OF, score: float = 0, **c
 
 async def rescore(maintenance: Maintenance, limit: int = 1, *, as_of: datetime = AS_OF, **more: Any) -> tuple[int, int]:
     """How many scores moved, and in how many windows something did."""
-    best, moved = Best(), 0
+    best, moving = Best(), 0
+    await maintenance.call("open_scores")
     answer: dict[str, Any] = {"more": True, "after": None}
     while answer["more"]:
         answer = await maintenance.call(
-            "rescore_discoveries", limit=limit, after=answer["after"], as_of=as_of, floors=best.floors, **more
+            "score_discoveries", limit=limit, after=answer["after"], as_of=as_of, floors=best.floors, **more
         )
         best.add(answer["top"])
-        moved += answer["rows"]
+        moving += answer["rows"]
+    moved = moving if more else await maintenance.walk("move_scores", limit)
+    assert moved == moving
     windows = await maintenance.call("swap_trending", as_of=as_of, top=best.windows, **more)
     return moved, windows
 
@@ -113,7 +117,7 @@ async def test_scores_and_windows_are_those_of_the_formula_in_python(
             one,
             *counts[one],
         )
-    await rescore(maintenance, limit=3)
+    await rescore(maintenance, limit=30)
 
     def of(one: UUID, window: str) -> float:
         likes, saves, shares, views = counts[one]
@@ -206,4 +210,36 @@ class TestSwap:
         before = await snapshot(site)
         assert await rescore(maintenance, dry_run=True) == (1, 3)
         assert await snapshot(site) == before
+        assert await rescore(maintenance) == (1, 3)
+
+
+class TestBesideOthers:
+    async def test_two_rescorings_beside_each_other_write_their_own(
+        self, maintenance: Maintenance, another: Scheduler, site: Connection
+    ) -> None:
+        ids = [await place(site, likes=likes, views=40) for likes in range(1, 6)]
+        other = await Maintenance.begin(another)
+        assert await rescore(maintenance, as_of=AS_OF - timedelta(days=1)) == (5, 3)
+        await other.call("open_scores")
+        await other.walk("score_discoveries", 2, as_of=AS_OF)
+        assert await rescore(maintenance, as_of=AS_OF + timedelta(days=1)) == (5, 3)
+        # These rows have moved on since the other one has read them: it leaves them to the next run.
+        assert await other.walk("move_scores", 2) == 0
+        assert await rescore(other, as_of=AS_OF) == (5, 3)
+        likes = [await score_of(site, one) for one in ids]
+        assert likes == sorted(likes)
+        assert likes[0] == pytest.approx(
+            trending_score(likes=1, saves=0, shares=0, views=40, age_days=0, window="24h"), abs=1e-12
+        )
+
+    async def test_what_a_killed_rescoring_has_noted_is_forgotten(
+        self, maintenance: Maintenance, another: Scheduler, site: Connection
+    ) -> None:
+        await place(site, likes=1)
+        killed = await Maintenance.begin(another)
+        await killed.call("open_scores")
+        await killed.walk("score_discoveries", 2, as_of=AS_OF)
+        await site.execute("update public.scheduled_jobs set status = 'failed' where id = $1", killed.job)
+        await maintenance.call("open_scores")
+        assert await site.fetchval("select count(*) from public.trending_moves") == 0
         assert await rescore(maintenance) == (1, 3)

@@ -74,7 +74,7 @@ class TestBest:
         best.add(nothing_but(*(entry(f"{n:03}", 1 - n / 1000) for n in range(BEST_OF_A_WINDOW - 1))))
         assert best.floors == {}
         best.add(nothing_but(*(entry(f"x{n:03}", 0.95) for n in range(50))))
-        assert best.floors == {"24h": 0.95}
+        assert best.floors == {"24h": {"score": 0.95, "createdAt": "2026-11-25T12:00:00+00:00"}}
         assert len(best.windows["24h"]) == BEST_OF_A_WINDOW
 
 
