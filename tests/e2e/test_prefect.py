@@ -46,7 +46,7 @@ async def test_a_run_started_by_hand_gets_its_row_and_obeys_the_gate(admin: Admi
     assert (job["status"], job["origin"], job["parameters"]) == (
         "completed",
         "prefect",
-        {"mode": "pending", "max_items": 2},
+        {"mode": "pending", "max_items": 2, "older_than_days": None, "ids": None},
     )
     assert job["startedAt"] >= (await admin.job(holder["id"]))["completedAt"]
 
