@@ -35,7 +35,7 @@ BOUNDED = {
 # Tables that are read directly.
 TABLES = {
     ("flows/core/scheduled_jobs.py", "maintenance"): "one row",
-    ("flows/core/scheduled_jobs.py", "scheduled_jobs"): "the row of an id",
+    ("flows/core/scheduled_jobs.py", "table"): "the row of an id, in the jobs or their archive",
     ("api/users.py", "users"): "limit 1",
     ("api/readiness.py", "scheduled_jobs"): "limit 1",
     ("api/catalogue.py", "job_types"): "one row a job type",
@@ -67,7 +67,7 @@ async def test_every_reader_of_rows_is_known_here(scheduler: Scheduler) -> None:
         sorted(called),
     )
     assert {row["proname"] for row in rows} == set(BOUNDED)
-    tables = {(path, table) for path, text in sources() for table in re.findall(r'\.table\(\s*"(\w+)"', text)}
+    tables = {(path, table) for path, text in sources() for table in re.findall(r'\.table\(\s*"?(\w+)"?\)', text)}
     assert tables == set(TABLES)
 
 
