@@ -33,6 +33,6 @@ insert into public.user_interactions (user_id, discovery_id, type, created_at)
   select r.id, d.id, 'view', now() - random() * interval '30 days'
     from seeded_readers r cross join generate_series(1, 5) step
       join seeded_discoveries s
-        on s.n = 1 + floor(:discoveries * power(((r.n * 7919 + step * 104729) % 100003) / 100003.0, 3))
+        on s.n = 1 + floor(:discoveries * power(((r.n::bigint * 7919 + step * 104729) % 100003) / 100003.0, 3))
       join public.discoveries d on d.url = s.url
   on conflict do nothing;

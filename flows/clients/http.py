@@ -1,13 +1,15 @@
 """The rules for every call to a neighbour: one client a process, headers, time-outs, and errors in our own words.
 
-Calls that come by the hundred thousand go through a second client, whose connections are aiohttp's.
+Calls that come by the hundred thousand go past the client, straight to a transport of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,13 +33,14 @@ from flows.core.settings import settings
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
+_CONNECT_SECONDS = 5.0
 _DEFAULT_RETRY_AFTER_SECONDS = 60.0
 # The user and discovery services restart their full minute at every request made while limited,
 # so a 429 silences the whole host, not only the call that met it. Host and port → monotonic time.
 _silent_until: dict[str, float] = {}
 _client: httpx.AsyncClient | None = None
 _client_loop: asyncio.AbstractEventLoop | None = None
-_many: httpx.AsyncClient | None = None
+_many: ManyCalls | None = None
 _many_loop: asyncio.AbstractEventLoop | None = None
 
 
@@ -51,19 +54,21 @@ def client() -> httpx.AsyncClient:
     return _client
 
 
-def _client_for_many() -> httpx.AsyncClient:
-    """The process's client for calls in great numbers."""
+def _many_calls() -> ManyCalls:
+    """The process's transport for calls in great numbers.
+
+    A client around it would look for cookies, redirects and credentials in each of them, at twice its cost.
+    """
     global _many, _many_loop  # noqa: PLW0603
     loop = asyncio.get_running_loop()
     if _many is None or _many_loop is not loop:
-        connections = settings().email_send_concurrency
-        _many = httpx.AsyncClient(transport=ManyCalls(connections), follow_redirects=False)
+        _many = ManyCalls(settings().email_send_concurrency)
         _many_loop = loop
     return _many
 
 
 async def close() -> None:
-    """Closes the clients there are."""
+    """Closes the connections there are."""
     global _client, _many  # noqa: PLW0603
     if _client is not None:
         await _client.aclose()
@@ -87,7 +92,7 @@ async def post(
     Raises a TransientError or PermanentError of `flows.core.errors`; `service` names the neighbour in its message.
     """
     call = _Call(service, "POST", url, timeout_seconds, idempotency_key)
-    return await _made(call, client(), answer, json=body)
+    return await _made(call, _through_client(call, json=body), answer)
 
 
 async def post_many(
@@ -101,14 +106,18 @@ async def post_many(
 ) -> Answer:
     """`post` for a call that is one of very many; `body` is JSON already."""
     call = _Call(service, "POST", url, timeout_seconds, idempotency_key)
-    return await _made(call, _client_for_many(), answer, content=body)
+    headers = {"Content-Type": "application/json", **_headers(idempotency_key)}
+    limits = {"timeout": {"connect": _CONNECT_SECONDS}}
+    request = httpx.Request("POST", _parsed(url), headers=headers, content=body, extensions=limits)
+    return await _made(call, lambda: _many_calls().handle_async_request(request), answer)
 
 
 async def get(
     service: str, url: str, *, answer: type[Answer], timeout_seconds: float, params: dict[str, Any] | None = None
 ) -> Answer:
     """GETs and returns the parsed answer; errors as `post`."""
-    return await _made(_Call(service, "GET", url, timeout_seconds), client(), answer, params=params)
+    call = _Call(service, "GET", url, timeout_seconds)
+    return await _made(call, _through_client(call, params=params), answer)
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,22 @@ class _Call:
     idempotency_key: str | None = None
 
 
-async def _made(call: _Call, through: httpx.AsyncClient, answer: type[Answer], **content: Any) -> Answer:
+@lru_cache
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+def _through_client(call: _Call, **content: Any) -> Callable[[], Awaitable[httpx.Response]]:
+    return lambda: client().request(
+        call.method,
+        call.url,
+        headers=_headers(call.idempotency_key),
+        timeout=httpx.Timeout(call.timeout_seconds, connect=_CONNECT_SECONDS),
+        **content,
+    )
+
+
+async def _made(call: _Call, send: Callable[[], Awaitable[httpx.Response]], answer: type[Answer]) -> Answer:
     service, host = call.service, urlsplit(call.url).netloc
     lease = current_lease()
     if lease is not None:
@@ -131,13 +155,7 @@ async def _made(call: _Call, through: httpx.AsyncClient, answer: type[Answer], *
     try:
         async with asyncio.timeout(call.timeout_seconds):
             # httpx's own limits are per read: a body that drips would never meet them.
-            response = await through.request(
-                call.method,
-                call.url,
-                headers=_headers(call.idempotency_key, is_json="content" in content),
-                timeout=httpx.Timeout(call.timeout_seconds, connect=5),
-                **content,
-            )
+            response = await send()
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise NotSent(f"{service} cannot be reached: {_reason(error)}") from error
     except (TimeoutError, httpx.TimeoutException) as error:
@@ -149,8 +167,8 @@ async def _made(call: _Call, through: httpx.AsyncClient, answer: type[Answer], *
     return _parse(service, response, answer)
 
 
-def _headers(idempotency_key: str | None, *, is_json: bool) -> dict[str, str]:
-    headers: dict[str, str] = {"Content-Type": "application/json"} if is_json else {}
+def _headers(idempotency_key: str | None) -> dict[str, str]:
+    headers: dict[str, str] = {}
     lease = current_lease()
     if lease is not None:
         headers["X-Scheduler-Execution-Id"] = str(lease.job_id)
