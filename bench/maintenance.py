@@ -78,13 +78,24 @@ update public.discoveries d set trending_score = s.score from (
 """
 
 
+# Every function takes a share of its own job's row; what else is written in a transaction is locked until its end.
+LONGEST = """
+select max(seconds), max(seconds) filter (where writes) from (
+  select extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds, exists (
+      select from pg_locks l where l.pid = a.pid and l.mode = 'RowExclusiveLock' and l.relation in (
+        'public.user_interactions'::regclass, 'public.discoveries'::regclass, 'public.content_metrics'::regclass,
+        'public.trending_content'::regclass, 'public.scheduled_jobs'::regclass)) as writes
+    from pg_stat_activity a where a.usename = 'authenticator' and a.state <> 'idle') running
+"""
+
+
 class Bench:
     def __init__(self, stack: Stack, sql: Connection, runs: int) -> None:
         self.stack = stack
         self.sql = sql
         self.runs = runs
         self.met: list[bool] = []
-        self.longest = 0.0
+        self.longest_lock = self.longest = 0.0
 
     def figure(self, name: str, *, ours: float, limit: float, unit: str, goal: str) -> None:
         self.met.append(figure(name, ours=ours, limit=limit, unit=unit, goal=goal, peak_mb=peak_mb(os.getpid())))
@@ -116,7 +127,7 @@ class Bench:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Looks all the time for how long PostgREST's transactions last: so long they hold their locks."""
+        """Looks all the time for how long PostgREST's transactions last, and those that may have locked a row."""
         watcher = asyncio.create_task(self._watch())
         try:
             yield
@@ -127,11 +138,9 @@ class Bench:
         connection = await asyncpg.connect(self.stack.wiring.database_url)
         try:
             while True:
-                seconds = await connection.fetchval(
-                    "select max(extract(epoch from clock_timestamp() - xact_start)) from pg_stat_activity"
-                    " where usename = 'authenticator' and state <> 'idle'"
-                )
-                self.longest = max(self.longest, float(seconds or 0))
+                (seen,) = await connection.fetch(LONGEST)
+                self.longest = max(self.longest, seen[0] or 0)
+                self.longest_lock = max(self.longest_lock, seen[1] or 0)
                 await asyncio.sleep(0.02)
         finally:
             await connection.close()
@@ -273,7 +282,11 @@ async def main(sizes: dict[str, int]) -> bool:
                 for name, measure in (("cleanup", cleanup), ("trending", trending), ("archive", archive)):
                     if sizes[name]:
                         await measure(bench, sizes[name])
-                bench.figure("longest transaction of ours", ours=bench.longest, limit=1, unit="s", goal="<=1")
+                words = "longest transaction of ours"
+                bench.figure(f"{words} that writes", ours=bench.longest_lock, limit=1, unit="s", goal="<=1")
+                bench.figure(
+                    f"{words}, those that only read included", ours=bench.longest, limit=1, unit="s", goal="<=1"
+                )
                 return all(bench.met)
             finally:
                 await sql.close()

@@ -49,7 +49,7 @@ class Cleanup:
 
     async def archive(self) -> int:
         """How many jobs it has moved to the archive."""
-        return await self.walk("archive_jobs", "jobs archived", Pace(2000, 100, 200_000))
+        return await self.walk("archive_jobs", "jobs archived", Pace(5000, 100, 200_000))
 
 
 async def clean(parameters: Parameters) -> JobResult:

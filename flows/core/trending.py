@@ -12,7 +12,7 @@ from flows.core.maintenance import Pace, Tally, Walk
 
 WINDOWS = ("1h", "24h", "7d")
 BEST_OF_A_WINDOW = 100
-READING_SECONDS = 0.9
+READING_SECONDS = 0.7
 MOVED = "scores moved"
 STEP = timedelta(minutes=1)
 

@@ -91,10 +91,10 @@ create function public.score_discoveries(
 ) returns jsonb
 language plpgsql security definer set search_path = '' set lock_timeout = '1s'
 set work_mem = '64MB' set random_page_cost = 1.1 set jit = off as $$
--- Scores the next p_limit discoveries and notes those whose 24h score moves by a thousandth. No index of the site's serves this, so the
--- table is read once from end to end. "rows" are the scores that move; the answer has "top" as well: for each window
--- the best 100 of this stretch, not below what p_floors says ({window: {"score", "createdAt"}}). p_counted: with the
--- counts of the counting under way, for a dry run that has not written them.
+-- Scores the next p_limit discoveries and notes those whose 24h score moves by a thousandth. No index of the site's
+-- serves this, so the table is read once from end to end. "rows" are the scores that move; the answer has "top" as
+-- well: for each window the best 100 of this stretch, not below what p_floors says ({window: {"score", "createdAt"}}).
+-- p_counted: with the counts of the counting under way, for a dry run that has not written them.
 declare
   v_began timestamptz := clock_timestamp();
   v_windows text[] := array['1h', '24h', '7d'];
@@ -177,7 +177,8 @@ create function public.swap_trending(
 ) returns integer
 language plpgsql security definer set search_path = '' set lock_timeout = '1s' as $$
 -- Puts the best of each window in the place of those that are there, all windows in one transaction; returns in how
--- many something has changed: a discovery, a count, or a score by 5 thousandths. p_top has up to 100 for each window; a window without any keeps its rows.
+-- many something has changed: a discovery, a count, or a score by 5 thousandths. p_top has up to 100 for each window; a
+-- window without any keeps its rows.
 declare
   v_window text;
   v_best jsonb;
@@ -208,6 +209,8 @@ end $$;
 comment on function public.swap_trending is 'Swaps the trending discoveries of every window in one transaction';
 
 revoke execute on function public.trending_weight, public.trending_decay, public.trending_score,
-  public.score_has_moved, public.open_scores, public.next_stretch, public.score_discoveries, public.move_scores, public.swap_trending from public, anon, authenticated;
+  public.score_has_moved, public.open_scores, public.next_stretch, public.score_discoveries, public.move_scores,
+  public.swap_trending from public, anon, authenticated;
 grant execute on function public.trending_weight, public.trending_decay, public.trending_score,
-  public.score_has_moved, public.open_scores, public.next_stretch, public.score_discoveries, public.move_scores, public.swap_trending to service_role;
+  public.score_has_moved, public.open_scores, public.next_stretch, public.score_discoveries, public.move_scores,
+  public.swap_trending to service_role;
