@@ -60,6 +60,7 @@ class Lanes:
         self.http: httpx.AsyncClient
         self.kills: list[str] = []
         """The jobs that were killed, in order."""
+        self._all_workers: Workers
         self._workers: dict[str, Worker] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._pool: asyncpg.Pool[asyncpg.Record]
@@ -88,9 +89,9 @@ class Lanes:
         self.http = await self._resources.enter_async_context(
             httpx.AsyncClient(base_url=wiring.url("shim"), headers=headers, trust_env=False, timeout=20)
         )
-        self.rows, self._all = Rows(wiring.database_url), Workers(self.stack)
-        self._resources.push_async_callback(self._all.stop)
-        for watch in (self.rows.watch_forever(), self._all.reap_forever()):
+        self.rows, self._all_workers = Rows(wiring.database_url), Workers(self.stack)
+        self._resources.push_async_callback(self._all_workers.stop)
+        for watch in (self.rows.watch_forever(), self._all_workers.reap_forever()):
             task: asyncio.Task[Any] = asyncio.create_task(watch)
             self._resources.callback(task.cancel)
         async with self._pool.acquire() as connection:
@@ -100,7 +101,7 @@ class Lanes:
     async def _start_worker(self, lane: str) -> None:
         while True:
             try:
-                self._workers[lane] = await self._all.start(lane)
+                self._workers[lane] = await self._all_workers.start(lane)
             except AssertionError as error:  # too slow on a busy machine: what Kubernetes would do
                 say(f"{self.name}: {error}; another is started")
             else:
