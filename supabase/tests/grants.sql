@@ -8,7 +8,7 @@ create temp table our_names on commit drop as
   select distinct lower(found[1]) as kind, lower(found[2]) as name
   from supabase_migrations.schema_migrations m, unnest(m.statements) as statement,
     regexp_matches(statement,
-      'create\s+(?:or\s+replace\s+)?(function|procedure|table|view|materialized\s+view)\s+'
+      'create\s+(?:or\s+replace\s+|unlogged\s+)?(function|procedure|table|view|materialized\s+view)\s+'
       '(?:if\s+not\s+exists\s+)?(?:public\.)?"?(\w+)', 'gi') as found
   where m.version >= '20261123090000';
 
