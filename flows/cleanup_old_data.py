@@ -2,9 +2,9 @@
 
 When: every night at two, and when an admin asks.
 Deletes user_interactions older than two years (their number goes to purged_interactions in the same statement) and our
-own rows whose time is over; moves jobs that ended more than 90 days ago to scheduled_jobs_archive; takes the e-mail ids
-of deleted users out of the mail ledger. Then recounts and rescores everything, as update_metrics and
-recalculate_trending do.
+own rows whose time is over; moves jobs that ended more than 90 days ago to scheduled_jobs_archive; adds up the daily
+numbers about jobs that are older than two years; takes the e-mail ids of deleted users out of the mail ledger. Then
+recounts and rescores everything, as update_metrics and recalculate_trending do.
 
 Safe to run twice, beside itself and to be killed: each batch is one statement that deletes and keeps the number, or
 moves, or neither; whatever a run leaves, the next one takes.
@@ -63,6 +63,7 @@ async def clean(parameters: Parameters) -> JobResult:
             table: await run.walk("forget_expired", f"expired in {table}", Pace(5000, 500, 500_000), what=table)
             for table in EXPIRING
         },
+        "statisticsFolded": await run.walk("fold_job_stats", "rows of statistics folded", Pace(5000, 500, 50_000)),
         "emailIdsForgotten": await run.walk("forget_email_ids", "e-mail ids forgotten", Pace(20_000, 1000, 500_000)),
         **await refresh(run),
     }

@@ -10,12 +10,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from flows.clients import tls
 from flows.clients.many import ManyCalls
 from flows.core.errors import (
     AnswerLost,
@@ -49,9 +51,19 @@ def client() -> httpx.AsyncClient:
     global _client, _client_loop  # noqa: PLW0603  # the accessor is the one place that makes it
     loop = asyncio.get_running_loop()
     if _client is None or _client_loop is not loop:
-        _client = httpx.AsyncClient(follow_redirects=False, limits=httpx.Limits(max_connections=100))
+        _client = httpx.AsyncClient(
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=100),
+            cookies=no_cookies(),
+            verify=tls.trusted(),
+        )
         _client_loop = loop
     return _client
+
+
+def no_cookies() -> CookieJar:
+    """A jar that stays empty, whatever a service sets."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _many_calls() -> ManyCalls:

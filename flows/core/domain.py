@@ -96,6 +96,16 @@ class JobResult:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """How many seconds a job was expected to run when it started: the middle 80 % and the median of earlier runs."""
+
+    p10: float
+    p50: float
+    p90: float
+    runs: int
+
+
+@dataclass(frozen=True)
 class Job:
     """A row of `scheduled_jobs`; the columns' meanings are spec'd in the first migration."""
 
@@ -137,6 +147,7 @@ class Job:
     cancel_stopped_at: datetime | None = None
     cancel_items_done: int | None = None
     cancel_safe_to_retry: bool | None = None
+    estimate: Estimate | None = None
 
     @property
     def idempotency_key(self) -> str:

@@ -5,6 +5,7 @@
     │   ├── NotSent             the neighbour never got the request
     │   ├── AnswerLost          sent, and no answer came: the work may be done or not
     │   ├── RateLimited         the neighbour named a time to come back
+    │   ├── OutOfTurns          who calls us has changed too much in too short a time
     │   └── Unavailable         the neighbour, or the database, says it cannot answer now
     ├── PermanentError          another try would end the same way
     │   ├── NotFound
@@ -42,6 +43,14 @@ class RateLimited(TransientError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class OutOfTurns(TransientError):
+    """Whoever asks has no turn left for `seconds`; nothing was changed."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no turn is left for {seconds:.1f} s")
+        self.seconds = seconds
 
 
 class Unavailable(TransientError):

@@ -9,6 +9,7 @@ before the database calls its lease dead: what cannot beat can do no harm either
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import faulthandler
 import logging
 import os
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from supabase import Client
@@ -40,6 +42,7 @@ _WATCHDOG_SECONDS = 80.0
 # Whoever waits for the process tells of its end; without such a one the sweep may take it for gone after this long:
 # longer than the 20 s after which it kills itself, where a living worker is to be first.
 _GONE_SECONDS, _GONE_UNLESS_TOLD_SECONDS = 3.0, 24.0
+_own_signal = threading.Event()
 TOLD_VARIABLE = "WORKER_TELLS_ENDS"  # set by a worker that waits for its runs' processes and tells the database
 
 
@@ -58,7 +61,10 @@ class Heartbeat:
         self._stop_since: float | None = None
         self._termed = False
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        # In a copy of this context, so that what the thread logs carries the job's id.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._run,), name="heartbeat", daemon=True
+        )
 
     def start(self) -> None:
         """Begins to beat."""
@@ -218,9 +224,21 @@ class Heartbeat:
             _signal_ourselves(signal.SIGTERM)
 
 
+def is_ending_its_process() -> bool:
+    """Whether the signal that has come is this process's own: it must stop, and is not to begin again elsewhere."""
+    return _own_signal.is_set()
+
+
 def _signal_ourselves(number: signal.Signals) -> None:
     """To the process group where this process leads one, so that what it has started ends as well."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), number)
+    _own_signal.set()
+    pid = os.getpid()
+    if pid == 1:
+        # The first process of a container leads group 1, and a signal to "group 1" goes to everybody but itself.
+        with suppress(ProcessLookupError):
+            os.kill(-1, number)
+        os.kill(pid, number)
+    elif os.getpgrp() == pid:
+        os.killpg(pid, number)
     else:
-        os.kill(os.getpid(), number)
+        os.kill(pid, number)

@@ -26,6 +26,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import BaseModel
 
+from flows.clients import database, http
 from flows.clients.database import PATIENCE_SECONDS
 from flows.core import lease as leases
 from flows.core import scheduled_jobs
@@ -33,6 +34,7 @@ from flows.core.domain import Job, JobResult, JobStatus, JobType, Origin
 from flows.core.errors import LeaseLost, SchedulerError, TransientError
 from flows.core.fires import later_fire_of
 from flows.core.heartbeat import Heartbeat
+from flows.core.names import named
 from flows.core.redaction import redact
 from flows.core.settings import settings
 
@@ -94,9 +96,9 @@ def job(
         run.__module__ = body.__module__
         run.__doc__ = _document(body, kind.parameters)
         run.__signature__ = _signature(kind.parameters)  # type: ignore[attr-defined]
+        run.max_run_time = max_run_time  # type: ignore[attr-defined]  # for `deployments check`
         return flow(
             name=job_type.value,
-            flow_run_name=lambda: _run_name(kind),
             description=inspect.getdoc(body),
             retries=0,
             persist_result=False,
@@ -128,14 +130,10 @@ def _document(body: Callable[..., Any], parameters: type[BaseModel]) -> str:
     return text + "\n\nArgs:\n" + "\n".join(lines) if lines else text
 
 
-def _run_name(kind: _Kind) -> str:
-    run = _flow_run()
+def _run_name(kind: _Kind, run: FlowRun, parameters: BaseModel) -> str:
     at = (run.expected_start_time or datetime.now(UTC)).astimezone(UTC)
-    if kind.label is None:
-        return f"{kind.job_type.value} {at:%Y-%m-%d %H:%M}"
-    context = FlowRunContext.get()
-    given = context.parameters if context and context.parameters else {}
-    return f"{kind.job_type.value} {kind.label(kind.resolve(kind.parameters.model_validate(given), at))}"
+    label = f"{at:%Y-%m-%d %H:%M}" if kind.label is None else kind.label(kind.resolve(parameters, at))
+    return f"{kind.job_type.value} {label}"
 
 
 def _flow_run() -> FlowRun:
@@ -146,9 +144,19 @@ def _flow_run() -> FlowRun:
 
 
 async def _run(kind: _Kind, given: dict[str, Any]) -> State[Any]:
-    logger = get_run_logger()
     parameters = kind.parameters.model_validate(given)
     run = _flow_run()
+    async with named(run, _run_name(kind, run, parameters)):
+        state = await _decided(kind, run, parameters)
+    # An interpreter that ends in its own way would call what is left open an error, in the log of the run.
+    await database.close()
+    await http.close()
+    return state
+
+
+async def _decided(kind: _Kind, run: FlowRun, parameters: BaseModel) -> State[Any]:
+    """Takes the lease and does the work, or says why not."""
+    logger = get_run_logger()
     run_seconds = settings().max_run_seconds or kind.max_run_time.total_seconds()
     record = await _persist(lambda: _adopt(kind, run, parameters))
     parameters = await _resolved(kind, parameters, record)

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter
 
 from flows.clients import database
 from flows.core.domain import Job, JobStatus, JobType, Origin, Priority
+from flows.core.errors import OutOfTurns
 
 _job = TypeAdapter(Job)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALL = 2**31 - 1
 
 
@@ -42,10 +43,14 @@ class Retrial:
 
 @dataclass(frozen=True)
 class Cancellation:
-    """The answer of `cancel`. `outcome` is one of cancel_job's words; the job is None for an unknown id."""
+    """The answer of `cancel`. `outcome` is one of cancel_job's words; the job is None for an unknown id.
+
+    `audited` is False where the audit has no entry about it: the job is archived, or there is none.
+    """
 
     outcome: str
     job: Job | None
+    audited: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,9 @@ class Taken:
 
 @dataclass(frozen=True)
 class Page:
-    jobs: list[Job]
+    """Rows as the database gives them: whoever shows fifty of them has no use for fifty jobs."""
+
+    rows: list[dict[str, Any]]
     total: int
     total_is_estimate: bool
 
@@ -98,7 +105,19 @@ class IdempotencyKey:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class LogSpan:
+    """Where the log lines of a job are: in its flow run, `since` and `until` where other attempts share that."""
+
+    flow_run_id: UUID | None
+    status: JobStatus
+    completed_at: datetime | None
+    since: datetime | None
+    until: datetime | None
+
+
 _maintenance = TypeAdapter(Maintenance)
+_log_span = TypeAdapter(LogSpan)
 _end_orders = TypeAdapter(list[EndOrder])
 
 
@@ -108,9 +127,15 @@ def parse(row: Any) -> Job:
     Rows of the published scheduler may lack times, and hold other JSON than objects: one such row must not hide the
     page of history it stands on.
     """
-    made_at = row["created_at"] or row["started_at"] or row["updated_at"] or _EPOCH
+    made_at = row["created_at"] or row["started_at"] or row["updated_at"] or EPOCH
     shown = {name: row[name] if isinstance(row[name], dict) else None for name in ("result", "progress", "parameters")}
     return _job.validate_python({**row, **shown, "created_at": made_at, "updated_at": row["updated_at"] or made_at})
+
+
+def created_at(row: dict[str, Any]) -> datetime:
+    """When the job of a row was accepted, or the next best that a row of the published scheduler tells."""
+    text = row["created_at"] or row["started_at"] or row["updated_at"]
+    return datetime.fromisoformat(text) if text else EPOCH
 
 
 async def accept(
@@ -124,8 +149,12 @@ async def accept(
     actor: str,
     audit_details: dict[str, Any] | None = None,
     idempotency: IdempotencyKey | None = None,
+    rate: dict[str, int] | None = None,
 ) -> Acceptance:
-    """Writes the row, the audit entry and the idempotency key in one transaction; from then on the job exists."""
+    """Writes the row, the audit entry and the idempotency key in one transaction; from then on the job exists.
+
+    With a `rate` (perMinute, burst) the call costs the actor a turn. Raises OutOfTurns where none is left.
+    """
     answer = await database.rpc(
         "accept_job",
         job={
@@ -136,16 +165,24 @@ async def accept(
             "started_by": started_by,
             "exclusive_key": exclusive_key,
         },
-        audit={"actor": actor, "action": "trigger", "details": audit_details},
+        audit={"actor": actor, "action": "trigger", "details": audit_details, "rate": rate},
         idempotency=vars(idempotency) if idempotency else None,
     )
     return _acceptance(answer)
 
 
 async def retry(
-    job_id: UUID, *, started_by: str | None, actor: str, idempotency: IdempotencyKey | None = None
+    job_id: UUID,
+    *,
+    started_by: str | None,
+    actor: str,
+    idempotency: IdempotencyKey | None = None,
+    rate: dict[str, int] | None = None,
 ) -> Retrial:
-    """Accepts a failed or cancelled job's work again, as a new job with the same resolved parameters."""
+    """Accepts a failed or cancelled job's work again, as a new job with the same resolved parameters.
+
+    `rate` as in `accept`.
+    """
     answer = await database.rpc(
         "accept_job",
         job={
@@ -154,7 +191,7 @@ async def retry(
             "started_by": started_by,
             "known_types": list(JobType),
         },
-        audit={"actor": actor, "action": "retry", "details": {"retryOf": str(job_id)}},
+        audit={"actor": actor, "action": "retry", "details": {"retryOf": str(job_id)}, "rate": rate},
         idempotency=vars(idempotency) if idempotency else None,
     )
     if answer["outcome"] == "conflict":
@@ -164,6 +201,8 @@ async def retry(
 
 def _acceptance(answer: Any) -> Acceptance:
     outcome = answer["outcome"]
+    if outcome == "limited":
+        raise OutOfTurns(answer["seconds"])
     return Acceptance(parse(answer["job"]), replayed=outcome == "replayed", mismatch=outcome == "mismatch")
 
 
@@ -172,7 +211,9 @@ async def cancel(job_id: UUID, *, by: str, actor: str) -> Cancellation:
     answer = await database.rpc("cancel_job", id=str(job_id), by=by, actor=actor)
     if answer["job"] is None and (archived := await get(job_id)):
         return Cancellation("already" if archived.status is JobStatus.CANCELLED else "ended", archived)
-    return Cancellation(answer["outcome"], parse(answer["job"]) if answer["job"] else None)
+    if answer["job"] is None:
+        return Cancellation(answer["outcome"], None)
+    return Cancellation(answer["outcome"], parse(answer["job"]), audited=True)
 
 
 async def explain(job_id: UUID) -> dict[str, Any] | None:
@@ -208,20 +249,15 @@ async def set_maintenance(
 
 async def get(job_id: UUID) -> Job | None:
     """The job with this id, also an archived one, or None."""
-    # In this order, and once more: a job that is moved between two looks is in neither at its time.
-    for table in ("scheduled_jobs", "scheduled_jobs_archive", "scheduled_jobs"):
-        if found := await _get_from(table, job_id):
-            return found
-    return None
+    row = await get_row(job_id)
+    return parse(row) if row else None
 
 
-async def _get_from(table: str, job_id: UUID) -> Job | None:
-    try:
-        client = await database.client()
-        answer = await client.table(table).select("*").eq("id", str(job_id)).execute()
-    except database.CALL_ERRORS as error:
-        raise database.translate("get job", error) from error
-    return parse(answer.data[0]) if answer.data else None
+async def get_row(job_id: UUID) -> dict[str, Any] | None:
+    """The row of the job with this id, also of an archived one, or None."""
+    row: dict[str, Any] | None
+    (row,) = await database.read("get_job", id=str(job_id))
+    return row
 
 
 async def list_jobs(
@@ -231,7 +267,7 @@ async def list_jobs(
 
     `filters` may have types, statuses, startedBy (lists), parent, from, to, archived. The total is exact to 10,000.
     """
-    answer = await database.rpc(
+    (answer,) = await database.rpc(
         "list_jobs",
         filter=filters,
         limit=limit,
@@ -239,7 +275,7 @@ async def list_jobs(
         before_at=before[0].isoformat() if before else None,
         before_id=str(before[1]) if before else None,
     )
-    return Page([parse(row) for row in answer["jobs"]], answer["total"], answer["totalIsEstimate"])
+    return Page(answer["jobs"], answer["total"], answer["totalIsEstimate"])
 
 
 async def adopt(
@@ -419,3 +455,19 @@ async def reap_dead_leases() -> list[Job]:
 async def recover_dead(limit: int, *, except_types: Sequence[str] = ()) -> list[Job]:
     """Accepts a new job for each of at most `limit` dead ones (1,000) whose time has come; returns the new ones."""
     return [parse(row) for row in await database.rpc("recover_dead_jobs", limit=limit, **{"not": list(except_types)})]
+
+
+async def log_span(job_id: UUID) -> LogSpan | None:
+    """Where the log of this job is, also of an archived one; None where there is no such job."""
+    found = await database.rpc("job_log_span", id=str(job_id))
+    if found is None:
+        return None
+    return _log_span.validate_python(
+        {
+            "flow_run_id": found["flowRunId"],
+            "status": found["status"],
+            "completed_at": found["completedAt"],
+            "since": found["from"],
+            "until": found["until"],
+        }
+    )

@@ -12,7 +12,7 @@ from flows.core.maintenance import Pace, Tally, Walk
 
 WINDOWS = ("1h", "24h", "7d")
 BEST_OF_A_WINDOW = 100
-READING_SECONDS = 0.7
+READING_SECONDS = 2.0
 MOVED = "scores moved"
 STEP = timedelta(minutes=1)
 
@@ -66,8 +66,8 @@ async def rescore(tally: Tally, as_of: datetime, *, dry_run: bool = False, count
 
     await database.patient_rpc("open_scores", **under_lease())
     given = {"as_of": as_of.isoformat(), "floors": {}, "counted": counted, "dry_run": dry_run}
-    # Reading holds up nobody: its batches may take longer, and are much faster for it.
-    reading = Walk("score_discoveries", Pace(5000, 500, 1_000_000, READING_SECONDS), given, heed)
+    # Reading locks no row: its batches may take longer, and are much faster for it.
+    reading = Walk("score_discoveries", Pace(250_000, 500, 1_000_000, READING_SECONDS), given, heed)
     moving = await reading.to_the_end(tally if dry_run else Tally(tally.max_batch), MOVED if dry_run else "scores read")
     moved = moving if dry_run else await Walk("move_scores", Pace(2000, 100, 200_000)).to_the_end(tally, MOVED)
     windows = await database.patient_rpc(
