@@ -9,23 +9,27 @@ import platform
 import signal
 import sys
 
+import httpx
+from prefect.settings import get_current_settings
+from pydantic import ValidationError
+
 from worker.forkworker import ForkWorker
-from worker.reach import STANDARD_LIBRARY, out_of_reach
+from worker.refusals import explain, of_prefect, refusals, stranger
 from worker.settings import Settings
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("--pool", default=os.environ.get("WORK_POOL", "stumbleable"), help="work pool to serve")
-    parser.add_argument("--queue", action="append", help="work queue to serve, repeatable; all of them by default")
-    parser.add_argument("--limit", type=int, default=None, help="runs at once; as many as come by default")
-    parser.add_argument("--name", default=platform.node(), help="name of the worker in Prefect")
-    parser.add_argument("--health-port", type=int, default=None, help="port that answers probes")
-    options = parser.parse_args()
+    options = _options()
     settings_given = {} if options.health_port is None else {"health_port": options.health_port}
-    settings = Settings(**settings_given)
-    if settings.run_as is not None:
-        _check_user(settings.run_as)
+    try:
+        settings = Settings(**settings_given)
+    except ValidationError as error:
+        sys.exit("\n".join(explain(error)))
+    api_url = get_current_settings().api.url
+    if refused := list(refusals(settings, api_url)):
+        sys.exit("\n".join(refused))
+    if api_url and (refused_by := stranger(api_url)):
+        sys.exit(refused_by)
     worker = ForkWorker(
         work_pool_name=options.pool,
         work_queues=options.queue,
@@ -37,23 +41,21 @@ def main() -> None:
     # Until the worker listens itself, these end it; a shell's `&` and nohup would have had them ignored.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    asyncio.run(worker.start(), debug=False)
-
-
-def _check_user(user: str) -> None:
-    """Ends with a sentence where every run would crash for want of its code."""
     try:
-        folder = out_of_reach(user)
-    except KeyError:
-        sys.exit(f"WORKER_RUN_AS is {user!r}, and there is no such user.")
-    if folder is not None:
-        sys.exit(f"WORKER_RUN_AS is {user!r}, who may not enter {folder}: its runs could not read their code.")
-    if (folder := out_of_reach(user, STANDARD_LIBRARY)) is not None:
-        # Runs are forked with nearly all of it imported.
-        sys.stderr.write(
-            f"WORKER_RUN_AS is {user!r}, who may not enter {folder}: parts of the standard library that a run imports"
-            " late will be missing.\n"
-        )
+        asyncio.run(worker.start(), debug=False)
+    except httpx.HTTPStatusError as error:
+        # At its start alone: later every failure is waited out.
+        sys.exit(of_prefect(error))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--pool", default=os.environ.get("WORK_POOL", "stumbleable"), help="work pool to serve")
+    parser.add_argument("--queue", action="append", help="work queue to serve, repeatable; all of them by default")
+    parser.add_argument("--limit", type=int, default=None, help="runs at once; as many as come by default")
+    parser.add_argument("--name", default=platform.node(), help="name of the worker in Prefect")
+    parser.add_argument("--health-port", type=int, default=None, help="port that answers probes")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -7,29 +7,25 @@ was imported under another environment. What ends it, and with which exit code, 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import faulthandler
 import gc
-import logging
 import os
 import signal
 import sys
-import threading
 import traceback
 import types
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 from uuid import UUID
 
 from prefect import engine
 from prefect._internal.control_listener import configure_from_env
-from prefect._internal.metrics import RunMetrics
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.flow_engine import load_flow, run_flow
 from prefect.flows import load_flow_from_flow_run
-from prefect.logging.loggers import flow_run_logger
 from prefect.runner._hook_runner import HookRunner
 
 from worker import clean, shortcuts
+from worker.engine import code_of, finish
+from worker.engine import run as run_in_engine
 from worker.requests import ForkRequest
 
 
@@ -41,14 +37,14 @@ def become_run(descriptors: list[int], ours: list[str]) -> NoReturn:
         _work(request)
         code = 0
     except SystemExit as end:
-        code = _code_of(end)
+        code = code_of(end)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _finish()
+        finish()
         os.kill(os.getpid(), signal.SIGINT)
     except BaseException:  # noqa: BLE001  # what the interpreter would do with it
         traceback.print_exc()
-    _finish()
+    finish()
     os._exit(code)
 
 
@@ -91,20 +87,7 @@ def _engine(request: ForkRequest) -> None:
     # The runner's token must not reach a subprocess of the flow.
     configure_from_env()
     with engine.handle_engine_signals(UUID(request.flow_run["id"])):
-        flow_run = FlowRun.model_validate(request.flow_run)
-        logger = flow_run_logger(flow_run=flow_run)
-        if request.entrypoint is not None:
-            os.environ["PREFECT__FLOW_ENTRYPOINT"] = request.entrypoint
-        try:
-            flow = load_flow(flow_run)
-        except Exception:
-            logger.exception("Unexpected exception encountered when trying to load flow")
-            raise
-        finally:
-            os.environ.pop("PREFECT__FLOW_ENTRYPOINT", None)
-        with RunMetrics(flow_run, flow):
-            result: Any = run_flow(flow, flow_run=flow_run, error_logger=cast("logging.Logger", logger))
-            engine._drive_run_flow_result(flow, result)  # noqa: SLF001  # the engine's own main does no more
+        run_in_engine(FlowRun.model_validate(request.flow_run), request.entrypoint)
 
 
 async def _hooks(request: ForkRequest) -> None:
@@ -116,24 +99,3 @@ async def _hooks(request: ForkRequest) -> None:
         await runner.run_crashed_hooks(flow_run, state)
     else:
         await runner.run_cancellation_hooks(flow_run, state)
-
-
-def _code_of(end: SystemExit) -> int:
-    if end.code is None or isinstance(end.code, int):
-        return (end.code or 0) & 0xFF
-    sys.stderr.write(f"{end.code}\n")
-    return 1
-
-
-def _finish() -> None:
-    """What the interpreter does at its end and a run needs: threads joined, logs and events sent, stdio flushed.
-
-    Taking the interpreter apart is left out: it would copy every page that is shared with the fork server.
-    """
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-        atexit._run_exitfuncs()  # noqa: SLF001
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-    except BaseException:  # noqa: BLE001  # the exit code is decided already
-        traceback.print_exc()

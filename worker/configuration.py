@@ -49,6 +49,14 @@ class ForkVariables(BaseVariables):
     grace_seconds: float = Field(
         default=10, ge=0, le=600, description="How long after SIGTERM a cancelled run is killed, in seconds."
     )
+    # prefect.yaml sets these for the cluster's pool, which has pods; it registers with this one unchanged.
+    cpu_request: str | None = Field(default=None, title="CPU Request", description="Of a pod; here it does nothing.")
+    cpu_limit: str | None = Field(default=None, title="CPU Limit", description="Of a pod; here it does nothing.")
+    memory_request: str | None = Field(default=None, description="Of a pod; here it does nothing.")
+    memory_limit: str | None = Field(default=None, description="Of a pod; here memory_mb is the limit.")
+    active_deadline_seconds: int | None = Field(
+        default=None, ge=1, description="Of a pod; here a job's own maximum run time ends it."
+    )
 
 
 class ForkConfiguration(BaseJobConfiguration):

@@ -23,6 +23,7 @@ from prefect.exceptions import InfrastructureNotFound, ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.base import BaseWorker
 
+from worker import csrf
 from worker.attempts import Attempts
 from worker.cgroups import Controllers
 from worker.clean import PR_SET_CHILD_SUBREAPER, prctl
@@ -66,8 +67,8 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.controllers = Controllers.find()
         await super().setup()
-        if not vars(self.client._client)["enable_csrf_support"]:  # noqa: SLF001
-            # The worker's first request has found out that the server wants no such tokens: runs need not ask again.
+        if not await csrf.wants_tokens(self.client):
+            # A run that knows it saves a request of 20 ms.
             os.environ["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"
         launcher = Launcher(self.servers, self.controllers, self.settings.run_as)
         for line in launcher.describe_limits():

