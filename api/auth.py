@@ -2,13 +2,16 @@
 
 A token is good when RS256 signed it with a key of ours to know, for our issuer, within its time (5 s of skew), for a
 party we know where it names one, and its session is not pending. Headers that point to other keys are never read.
+Scripts have keys of their own (`api.machine_keys`): nobody at all is asked about those.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import jwt
@@ -16,24 +19,39 @@ from jwt import PyJWK
 
 from api.clerk import Roles, SigningKeys
 from api.errors import AdminRequired, InvalidToken, MissingAuthorization
+from api.machine_keys import PREFIX, MachineKeys
 from api.neighbours import Neighbours
 from api.settings import ShimSettings
 
 LEEWAY_SECONDS = 5
 _ALGORITHM = "RS256"
+_MOST_VERIFIED = 1000
 _LONGEST_TOKEN = 16 * 1024
+_LATEST = 253_402_214_400  # the last day that a datetime can hold
 _USER_ID = re.compile(r"[\w-]{1,128}", re.ASCII)
+_OF_SCRIPTS = "service:"
+_TIMES = ("exp", "nbf", "iat")
 
 
 @dataclass(frozen=True)
 class Actor:
-    """The user of a verified token, with the token for the services that want it forwarded."""
+    """The user of a verified token, with the token for the services that want it forwarded.
+
+    Of a script: `service:<name>`, which no user's id can be, and no token, because no other service knows its key.
+    """
 
     clerk_user_id: str
     token: str
+    expires_at: datetime | None = None
+    """When the token's time is over; streams end soon after it."""
 
     def __repr__(self) -> str:
         return f"Actor({self.clerk_user_id})"
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether it is a script."""
+        return self.clerk_user_id.startswith(_OF_SCRIPTS)
 
 
 class KeySource(Protocol):
@@ -57,26 +75,50 @@ class FixedKey:
 
 
 class Authenticator:
-    def __init__(self, keys: KeySource, roles: Roles, *, issuer: str, parties: Sequence[str]) -> None:
+    def __init__(
+        self, keys: KeySource, roles: Roles, machine_keys: MachineKeys, *, issuer: str, parties: Sequence[str]
+    ) -> None:
         self.keys = keys
         self._roles = roles
+        self._machine_keys = machine_keys
         self._issuer = issuer
         self._parties = tuple(parties)
+        self._verified: dict[str, tuple[PyJWK, dict[str, Any]]] = {}
 
     async def admin(self, authorization: Sequence[str]) -> Actor:
-        """The admin whose token the Authorization headers carry.
+        """The admin, or the script, whose token the Authorization headers carry.
 
         Raises MissingAuthorization, InvalidToken, AdminRequired, or Unavailable while Clerk must be asked and is away.
         """
         token = _bearer(authorization)
+        if token.startswith(PREFIX):
+            return self._script(token)
         claims = await self._claims(token)
         clerk_user_id = claims["sub"]
         role = _claimed_role(claims) if "metadata" in claims else await self._roles.role(clerk_user_id)
         if role != "admin":
             raise AdminRequired
-        return Actor(clerk_user_id, token)
+        return Actor(clerk_user_id, token, datetime.fromtimestamp(min(int(claims["exp"]), _LATEST), UTC))
 
     async def _claims(self, token: str) -> dict[str, Any]:
+        """The claims of a good token. A page sends the same one dozens of times: its signature is looked at once."""
+        known = self._verified.get(token)
+        if known is not None:
+            key, claims = known
+            now_known = await self.keys.key(str(key.key_id))
+            if now_known is key and _is_in_time(claims):
+                return claims
+            self._verified.pop(token, None)
+            if now_known is None:
+                raise InvalidToken
+            # Keys that were fetched anew are other objects: then everything is looked at again.
+        key, claims = await self._verify(token)
+        if len(self._verified) >= _MOST_VERIFIED:
+            self._verified.clear()
+        self._verified[token] = key, claims
+        return claims
+
+    async def _verify(self, token: str) -> tuple[PyJWK, dict[str, Any]]:
         try:
             header = jwt.get_unverified_header(token)
             key = await self._key_of(header)
@@ -88,18 +130,29 @@ class Authenticator:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "nbf", "iss", "sub"], "verify_aud": False},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ArithmeticError, ValueError, TypeError) as error:
+            # The library reads a claim of another type than it should have as best it can: 1e999 as a time overflows.
             raise InvalidToken from error
-        party = claims.get("azp")
-        if (party is not None and party not in self._parties) or claims.get("sts") == "pending":
+        if any(type(claims[name]) not in (int, float) for name in _TIMES if name in claims):
+            raise InvalidToken
+        if ("azp" in claims and claims["azp"] not in self._parties) or claims.get("sts") == "pending":
             raise InvalidToken
         if not _USER_ID.fullmatch(claims["sub"]):
             raise InvalidToken
-        return claims
+        return key, claims
+
+    def _script(self, key: str) -> Actor:
+        name = self._machine_keys.name_of(key)
+        if name is None:
+            raise InvalidToken
+        return Actor(f"{_OF_SCRIPTS}{name}", "")
 
     async def _key_of(self, header: dict[str, Any]) -> PyJWK:
         kid = header.get("kid")
-        if header.get("alg") != _ALGORITHM or not isinstance(kid, str) or "crit" in header:
+        # Clerk signs tokens of other kinds with the same key, an OAuth application's (at+jwt) for one.
+        if header.get("alg") != _ALGORITHM or header.get("typ", "JWT") != "JWT" or "crit" in header:
+            raise InvalidToken
+        if not isinstance(kid, str):
             raise InvalidToken
         key = await self.keys.key(kid)
         if key is None:
@@ -114,6 +167,11 @@ def _bearer(authorization: Sequence[str]) -> str:
     if len(authorization) > 1 or scheme.lower() != "bearer" or len(token) > _LONGEST_TOKEN:
         raise InvalidToken
     return token.strip()
+
+
+def _is_in_time(claims: dict[str, Any]) -> bool:
+    now = time.time()
+    return bool(claims["nbf"] - LEEWAY_SECONDS <= now < claims["exp"] + LEEWAY_SECONDS)
 
 
 def _claimed_role(claims: dict[str, Any]) -> Any:
@@ -134,6 +192,7 @@ def build_authenticator(settings: ShimSettings, neighbours: Neighbours) -> Authe
     return Authenticator(
         keys,
         Roles(neighbours, settings.clerk_api_url.rstrip("/"), secret_key),
+        MachineKeys(settings.machine_key_digests),
         issuer=settings.clerk_issuer,
         parties=settings.authorized_parties,
     )

@@ -7,8 +7,9 @@ is down knows it too; memory answers the triggers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 from api.errors import InvalidRequest, NotReady
 from api.orchestrator import Deployment, Orchestrator
 from flows.clients import database
+from flows.core.prefect_yaml import Lasting, Stanza
 from flows.core.redaction import redact
 
 _deployments = TypeAdapter(list[Deployment])
@@ -27,12 +29,28 @@ _RENDERED = "__prefect_kind"
 
 
 class Catalogue:
-    def __init__(self) -> None:
+    def __init__(self, stanzas: Mapping[str, Stanza] = MappingProxyType({})) -> None:
+        """`stanzas` is what prefect.yaml says of each job type."""
+        self._stanzas = dict(stanzas)
         self._deployments: dict[str, Deployment] = {}
         self._kept: dict[str, Deployment] = {}
         self._loaded = False
         self.is_deployed = False
         """Whether Prefect had any of our deployments when it was last asked."""
+
+    def get(self, job_type: str) -> Deployment | None:
+        """The job type as it is deployed, or was when Prefect last told; None where it never was."""
+        return self._deployments.get(job_type)
+
+    def category(self, job_type: str) -> str | None:
+        """What kind of work the job type is, None where nobody has said."""
+        stanza = self._stanzas.get(job_type)
+        return stanza.category if stanza else None
+
+    def lasting(self, job_type: str) -> Lasting | None:
+        """What the job type does that nobody can take back, None where it does no such thing."""
+        stanza = self._stanzas.get(job_type)
+        return stanza.lasting if stanza else None
 
     @property
     def was_deployed(self) -> bool:

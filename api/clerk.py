@@ -13,12 +13,14 @@ from jwt import PyJWK, PyJWKError
 from api.background import Troubles
 from api.caching import Cached
 from api.neighbours import Neighbours
-from flows.core.errors import NotFound, SchedulerError, Unavailable
+from flows.core.errors import NotFound, RateLimited, SchedulerError, Unavailable
 
-FRESH_SECONDS = 600.0  # a key that Clerk withdraws is accepted no longer than this
+FRESH_SECONDS = 600.0  # then the keys are asked for again, beside the answer
+STALE_SECONDS = 900.0  # a key that Clerk withdraws is accepted no longer than this, unless Clerk cannot be reached
 UNKNOWN_KID_SECONDS = 60.0  # a flood of tokens with invented key ids must not become a flood at Clerk
 FIRST_RETRY_SECONDS = 2.0  # while there is no key at all
 ROLE_SECONDS = 60.0
+SHORTEST_KEY_BITS = 2048
 _TIMEOUT_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,9 @@ class SigningKeys:
         elif kid not in self._keys and asked_at - self._unknown_at >= UNKNOWN_KID_SECONDS:
             self._unknown_at = asked_at
             await self._fetch(asked_at, at_most_every=0)
+        elif asked_at - self._fetched_at > STALE_SECONDS and self._failure is None:
+            # Nobody has called for a while. In an outage, which is known by then, callers do not wait.
+            await self._fetch(asked_at, at_most_every=UNKNOWN_KID_SECONDS)
         elif asked_at - self._fetched_at > FRESH_SECONDS and (self._background is None or self._background.done()):
             self._background = asyncio.create_task(self._fetch(asked_at, at_most_every=UNKNOWN_KID_SECONDS))
         if kid not in self._keys and self._failure is not None:
@@ -91,9 +96,14 @@ def _parse(answer: Any) -> dict[str, PyJWK]:
         if entry.get("use", "sig") != "sig" or entry.get("alg", "RS256") != "RS256":
             continue
         try:
-            found[entry["kid"]] = PyJWK(entry, algorithm="RS256")
-        except PyJWKError:
+            key = PyJWK(entry, algorithm="RS256")
+        except (PyJWKError, ValueError):
             logger.warning("Clerk published a signing key that cannot be read")
+            continue
+        if key.key.key_size < SHORTEST_KEY_BITS or entry["kid"] in found:
+            logger.warning("Clerk published a signing key that is too short, or a second one of the same id")
+            continue
+        found[entry["kid"]] = key
     if not found:
         raise Unavailable("Clerk published no RS256 signing key", "clerk")
     return found
@@ -106,6 +116,7 @@ class Roles:
         self._neighbours = neighbours
         self._api_url = api_url
         self._secret_key = secret_key
+        self._quiet_until = 0.0
         self._cached: Cached[Any] = Cached(lambda _role: ROLE_SECONDS)
 
     async def role(self, clerk_user_id: str) -> Any:
@@ -114,11 +125,17 @@ class Roles:
 
     async def _ask(self, clerk_user_id: str) -> Any:
         url = f"{self._api_url}/v1/users/{quote(clerk_user_id, safe='')}"
+        wait = self._quiet_until - time.monotonic()
+        if wait > 0:
+            raise RateLimited("clerk asked for quiet", wait)
         try:
             user = await self._neighbours.get_json(
                 "clerk", url, bearer=self._secret_key, timeout_seconds=_TIMEOUT_SECONDS
             )
         except NotFound:
             return None
+        except RateLimited as error:
+            self._quiet_until = time.monotonic() + error.retry_after_seconds
+            raise
         metadata = user.get("public_metadata") if isinstance(user, dict) else None
         return metadata.get("role") if isinstance(metadata, dict) else None

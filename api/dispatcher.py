@@ -10,6 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from api import metrics
 from api.background import Troubles
 from api.orchestrator import Orchestrator
 from flows.core import scheduled_jobs
@@ -89,6 +90,7 @@ class Dispatcher:
             await self._postpone(job, error)
             return
         except PermanentError as error:
+            metrics.PROCESS.dispatch_failures.labels("refused").inc()
             logger.error("Job refused by Prefect: %s", error, extra={"job_id": job.id})  # noqa: TRY400
             await scheduled_jobs.close_unstarted(job.id, None, JobStatus.FAILED, str(error))
             return
@@ -102,6 +104,8 @@ class Dispatcher:
     async def _postpone(self, job: Job, error: Exception) -> None:
         self._failures_in_a_row += 1
         seconds = min(BACK_OFF_SECONDS + self._failures_in_a_row // 2, LONGEST_BACK_OFF_SECONDS)
-        reason = f"{job.job_type} is not deployed in Prefect" if isinstance(error, NotFound) else str(error)
+        is_absent = isinstance(error, NotFound)
+        metrics.PROCESS.dispatch_failures.labels("not deployed" if is_absent else "no answer").inc()
+        reason = f"{job.job_type} is not deployed in Prefect" if is_absent else str(error)
         logger.warning("Job not dispatched: %s", reason, extra={"job_id": job.id})
         await scheduled_jobs.postpone_dispatch(job.id, reason, seconds)

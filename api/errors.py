@@ -5,12 +5,18 @@ ApiError
 ├── MissingAuthorization    401
 ├── InvalidToken            401
 ├── AdminRequired           403
+├── MachineKeyRefused       403
 ├── JobNotFound             404
 ├── NoSuchRoute             404
 ├── MethodNotAllowed        405
+├── BodyTooSlow             408
 ├── JobConflict             409
+├── ScheduleChanged         412
 ├── BodyTooLarge            413
+├── TargetTooLong           414
 ├── KeyReused               422
+├── TooManyRequests         429  with Retry-After
+├── HeadersTooLarge         431
 ├── Internal                500
 ├── NotReady                503  with Retry-After
 └── NeighbourAway           503  with Retry-After: the database, Prefect or Clerk
@@ -21,6 +27,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+from starlette.status import HTTP_400_BAD_REQUEST
 
 from api.schemas import ErrorBody
 from flows.core.errors import Conflict, RateLimited, SchedulerError, TransientError
@@ -36,11 +44,18 @@ class ApiError(Exception):
     sentence: ClassVar[str] = "Internal error"
 
     def __init__(
-        self, sentence: str | None = None, *, details: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        sentence: str | None = None,
+        *,
+        details: Any = None,
+        headers: Mapping[str, str] | None = None,
+        audited: bool = False,
     ) -> None:
         super().__init__(sentence or type(self).sentence)
         self.details = details
         self.headers = dict(headers or {})
+        self.audited = audited
+        """Whether the audit has an entry about this refusal already."""
 
     def body(self, request_id: str, *, as_problem: bool = False) -> dict[str, Any]:
         """The JSON of the answer; `as_problem` adds the members of application/problem+json."""
@@ -74,6 +89,11 @@ class AdminRequired(ApiError):
     status, code, sentence = 403, "ADMIN_REQUIRED", "Admin access required"
 
 
+class MachineKeyRefused(ApiError):
+    status, code = 403, "MACHINE_KEY_REFUSED"
+    sentence = "A machine key may trigger jobs and read; everything else takes an admin's session"
+
+
 class JobNotFound(ApiError):
     status, code, sentence = 404, "JOB_NOT_FOUND", "Job not found"
 
@@ -86,17 +106,38 @@ class MethodNotAllowed(ApiError):
     status, code, sentence = 405, "METHOD_NOT_ALLOWED", "Method not allowed"
 
 
+class BodyTooSlow(ApiError):
+    status, code, sentence = 408, "BODY_TOO_SLOW", "The body did not arrive in time"
+
+
 class JobConflict(ApiError):
     status, code, sentence = 409, "CONFLICT", "Conflict"
+
+
+class ScheduleChanged(ApiError):
+    status, code, sentence = 412, "SCHEDULE_CHANGED", "The schedule has been edited since: read it again"
 
 
 class BodyTooLarge(ApiError):
     status, code, sentence = 413, "BODY_TOO_LARGE", "The body is larger than 64 KiB"
 
 
+class TargetTooLong(ApiError):
+    status, code, sentence = 414, "TARGET_TOO_LONG", "Path and query are longer than 8 KiB together"
+
+
 class KeyReused(ApiError):
     status, code = 422, "IDEMPOTENCY_KEY_REUSED"
     sentence = "This Idempotency-Key was used with another payload"
+
+
+class TooManyRequests(ApiError):
+    status, code, sentence = 429, "RATE_LIMITED", "Too many changes"
+
+
+class HeadersTooLarge(ApiError):
+    status, code = 431, "HEADERS_TOO_LARGE"
+    sentence = "The request has more than 100 headers, or more than 32 KiB of them"
 
 
 class Internal(ApiError):
@@ -131,6 +172,8 @@ def from_status(status: int, detail: str, headers: Mapping[str, str] | None) -> 
     kind = kinds.get(status)
     if kind is not None:
         return kind(headers=headers)
+    if status == HTTP_400_BAD_REQUEST:  # the framework raises it for nothing else, and does not say what is valid
+        return InvalidRequest("body: not JSON that can be read: UTF-8, not compressed, not nested too deep")
     return InvalidRequest(detail, headers=headers) if status < 500 else Internal()  # noqa: PLR2004
 
 
@@ -145,4 +188,13 @@ def responses(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
 
 def admin_responses(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route for admins: these errors, and those that every such route can answer with."""
-    return responses(MissingAuthorization, InvalidToken, AdminRequired, *kinds, BodyTooLarge, Internal, NeighbourAway)
+    return responses(
+        MissingAuthorization,
+        InvalidToken,
+        AdminRequired,
+        MachineKeyRefused,
+        *kinds,
+        BodyTooLarge,
+        Internal,
+        NeighbourAway,
+    )

@@ -19,15 +19,17 @@ _PREFIX = "prefect.flow-run."
 # At the start, and as an overlap after a gap: an event read twice only costs a look.
 _BACK = timedelta(minutes=10)
 _OVERLAP = timedelta(minutes=1)
+# States that a run passes through on its way to its first line; whoever does not ask now does not slow it down.
+_BEGINNING = frozenset(f"{_PREFIX}{state}" for state in ("Scheduled", "Late", "Pending", "Running"))
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 5.0
 
 logger = logging.getLogger(__name__)
 
 
 class RunEvents:
-    """Calls `changed` with the id of each flow run that an event tells of."""
+    """Calls `changed` with the id of each flow run that an event tells of, and whether the run is only beginning."""
 
-    def __init__(self, api_url: str, changed: Callable[[UUID], None]) -> None:
+    def __init__(self, api_url: str, changed: Callable[[UUID, bool], None]) -> None:
         self._api_url = api_url
         self._changed = changed
         self._seen_until = datetime.now(UTC) - _BACK
@@ -55,6 +57,8 @@ class RunEvents:
         subscriber = PrefectEventSubscriber(self._api_url, wanted, reconnection_attempts=0)
         # Its own choice would be the last minute.
         subscriber._backfill_since = self._seen_until - _OVERLAP  # type: ignore[assignment]  # noqa: SLF001
+        # A redirect would take the auth string, the first thing that is said, to another host.
+        subscriber._connect.process_redirect = lambda error: error  # type: ignore[method-assign,assignment]  # noqa: SLF001
         async with subscriber:
             self.is_listening = True
             logger.info("Prefect's events are heard")
@@ -62,7 +66,7 @@ class RunEvents:
                 self._seen_until = max(self._seen_until, event.occurred)
                 flow_run_id = _flow_run_of(event.resource.id)
                 if flow_run_id is not None:
-                    self._changed(flow_run_id)
+                    self._changed(flow_run_id, event.event in _BEGINNING)
 
 
 def _flow_run_of(resource: str) -> UUID | None:

@@ -72,11 +72,15 @@ class Facts:
 
 
 async def gather(job_id: UUID, orchestrator: Orchestrator, pool: str) -> Facts | None:
-    """The facts about a job; None for an unknown id. Raises Unavailable while the database is."""
+    """The facts about a job; None for an unknown id. Raises Unavailable while the database is.
+
+    `pool` is where its runs go as far as Prefect has not told.
+    """
     found = await scheduled_jobs.explain(job_id)
     if found is None:
         return None
     job = scheduled_jobs.parse(found["job"])
+    pool = orchestrator.pools.get(job.job_type, pool)
     flow_run_id = job.flow_run_id
     run, complaint, pod = None, None, None
     if flow_run_id is None:
@@ -86,7 +90,7 @@ async def gather(job_id: UUID, orchestrator: Orchestrator, pool: str) -> Facts |
             _ask(orchestrator.newest_worker(pool)),
             _ask(orchestrator.run_now(flow_run_id)),
             _ask(orchestrator.newest_complaint(flow_run_id)),
-            _ask_of_pod(orchestrator, flow_run_id),
+            _ask_of_pod(orchestrator, job.job_type, flow_run_id),
         )
     return Facts(
         job=job,
@@ -111,9 +115,9 @@ async def _ask(question: Awaitable[T_co | None]) -> Asked[T_co]:
         return Asked(problem=str(error))
 
 
-async def _ask_of_pod(orchestrator: Orchestrator, flow_run_id: UUID) -> Asked[PodSign] | None:
+async def _ask_of_pod(orchestrator: Orchestrator, job_type: str, flow_run_id: UUID) -> Asked[PodSign] | None:
     """None where the pool has no pods: on any other than Kubernetes."""
-    kind = orchestrator.pool_type
+    kind = orchestrator.pool_type(job_type)
     if kind not in (KUBERNETES, None):
         return None
     pod = await _ask(orchestrator.newest_pod_event(flow_run_id))

@@ -22,8 +22,11 @@ def install(api: FastAPI) -> None:
     """Registers the handlers."""
 
     @api.exception_handler(ApiError)
-    async def _ours(request: Request, error: ApiError) -> Response:
-        return answer(error, request.headers)
+    @api.exception_handler(RequestValidationError)
+    @api.exception_handler(HTTPException)
+    @api.exception_handler(Exception)
+    async def _answer(request: Request, error: Exception) -> Response:
+        return answer(answered(error), request.headers)
 
     @api.exception_handler(SchedulerError)
     async def _from_below(request: Request, error: SchedulerError) -> Response:
@@ -32,17 +35,20 @@ def install(api: FastAPI) -> None:
             raise error
         return answer(translated, request.headers)
 
-    @api.exception_handler(RequestValidationError)
-    async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        return answer(invalid_request(error), request.headers)
 
-    @api.exception_handler(HTTPException)
-    async def _by_status(request: Request, error: HTTPException) -> Response:
-        return answer(from_status(error.status_code, error.detail, error.headers), request.headers)
-
-    @api.exception_handler(Exception)
-    async def _failed(request: Request, _error: Exception) -> Response:
-        return answer(Internal(), request.headers)
+def answered(error: Exception) -> ApiError:
+    """The answer that an error becomes when a handler lets it through."""
+    match error:
+        case ApiError():
+            return error
+        case SchedulerError():
+            return from_scheduler_error(error)
+        case RequestValidationError():
+            return invalid_request(error)
+        case HTTPException():
+            return from_status(error.status_code, error.detail, error.headers)
+        case _:
+            return Internal()
 
 
 def invalid_request(error: RequestValidationError) -> InvalidRequest:

@@ -1,49 +1,22 @@
-"""One JSON line a log record on stdout, with the request's and the job's id where there is one."""
+"""The shim's log: one JSON line a record on stdout, with the request's and the job's id where there is one."""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-import traceback
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any
 
-from flows.core.redaction import redact
+from flows.core import log_lines
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-_EXTRA = {
-    "job_id": "jobId",
-    "flow_run_id": "flowRunId",
-    "method": "method",
-    "path": "path",
-    "status": "status",
-    "duration_ms": "durationMs",
-    "actor": "actor",
-}
 
-
-class JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON; messages and tracebacks are redacted."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": redact(record.getMessage(), limit=8000),
-        }
-        if current := request_id.get():
-            line["requestId"] = current
-        for attribute, name in _EXTRA.items():
-            if (value := getattr(record, attribute, None)) is not None:
-                line[name] = value if isinstance(value, int | float) else str(value)
-        if record.exc_info:
-            line["exception"] = redact("".join(traceback.format_exception(*record.exc_info)), limit=8000)
-        return json.dumps(line, ensure_ascii=False)
+class JsonLines(log_lines.JsonLines):
+    def context(self) -> dict[str, Any]:
+        """The id of the request that is being answered."""
+        current = request_id.get()
+        return {} if current is None else {"requestId": current}
 
 
 def configure_logging(level: str) -> None:

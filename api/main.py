@@ -9,25 +9,36 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from api import handlers, openapi
+from api import etags, handlers, methods, openapi
+from api.headers import SecurityHeaders
+from api.metrics import Measured
 from api.middleware import BodyLimit, Cors, RequestContext
-from api.routers import health, jobs, maintenance
-from api.runtime import Runtime, build_runtime
+from api.routers import (
+    audit,
+    config,
+    dashboard,
+    health,
+    job_types,
+    jobs,
+    logs,
+    maintenance,
+    schedules,
+    stats,
+    streams,
+    system,
+)
+from api.runtime import Runtime
 from api.settings import ShimSettings
-
-
-def create_app(settings: ShimSettings) -> ASGIApp:
-    """The shim as an ASGI app; its loops run for as long as its lifespan."""
-    return wrap(create_api(build_runtime(settings)), settings)
 
 
 def wrap(api: ASGIApp, settings: ShimSettings) -> ASGIApp:
     """The routes with what stands around every request."""
-    return RequestContext(Cors(BodyLimit(api), settings.allowed_origins))
+    answered = Measured(Cors(BodyLimit(etags.ETags(api)), settings.allowed_origins))
+    return RequestContext(answered, SecurityHeaders(settings.hsts_seconds))
 
 
 def create_api(runtime: Runtime) -> FastAPI:
-    """The routes alone, without what stands around every request."""
+    """The routes alone, without what stands around every request; the loops run for as long as its lifespan."""
 
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
@@ -50,7 +61,19 @@ def create_api(runtime: Runtime) -> FastAPI:
     api.state.runtime = runtime
     handlers.install(api)
     openapi.install(api)
+    methods.install(api)
+    etags.install(api)
     api.include_router(health.router)
+    api.include_router(stats.metrics_router)
+    api.include_router(stats.router)  # before /api/jobs/{job_id}
+    api.include_router(streams.router)
+    api.include_router(logs.router)
     api.include_router(jobs.router)
     api.include_router(maintenance.router)
+    api.include_router(job_types.router)
+    api.include_router(schedules.router)
+    api.include_router(system.router)
+    api.include_router(config.router)
+    api.include_router(audit.router)
+    api.include_router(dashboard.router)
     return api

@@ -1,7 +1,12 @@
-"""Around every request: its id, its log line, its origin, the size of its body, an answer also where our code fails."""
+"""Around every request: its id, its log line, its limits, its origin, an answer also where our code fails.
+
+All of it passes messages on as they come: an answer that is streamed is not held back, and a client that goes away is
+seen by the handler.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -16,9 +21,12 @@ from starlette.status import HTTP_200_OK
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import logs
-from api.errors import ApiError, BodyTooLarge, Internal, InvalidRequest
+from api.errors import ApiError, BodyTooLarge, BodyTooSlow, Internal, InvalidRequest
+from api.headers import SecurityHeaders, excess
+from flows.core.redaction import redact
 
 LARGEST_BODY = 64 * 1024
+SLOWEST_BODY_SECONDS = 30.0
 _DRAINED = 1024 * 1024
 _SANE_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _QUIET = ("/health", "/ready")
@@ -27,17 +35,20 @@ logger = logging.getLogger(__name__)
 
 
 class RequestContext:
-    """Gives each request its id, in the log and in X-Request-Id, and logs one line for it."""
+    """Gives each request its id, in the log and in X-Request-Id, and logs one line for it when its answer has ended.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Requests that are too large in what comes before the body get no further than this.
+    """
+
+    def __init__(self, app: ASGIApp, security: SecurityHeaders) -> None:
         self._app = app
+        self._security = security
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _SANE_ID.fullmatch(given) else str(uuid4())
+        request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
         token = logs.request_id.set(request_id)
         began = time.perf_counter()
         status = 0
@@ -47,10 +58,14 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                self._security.add_to(message, scope["path"])
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            if (too_much := excess(scope)) is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                await answer(too_much, Headers(scope=scope))(scope, receive, send_with_id)
         except Exception:
             # Raised again by the framework once it has answered 500; here is where it is told.
             logger.exception("A request failed")
@@ -65,17 +80,23 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Reads the body before the app does, 64 KiB at most, whether its length was announced or not."""
+    """Reads the body before the app does, 64 KiB and half a minute at most, whether its length was announced or not."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, seconds: float = SLOWEST_BODY_SECONDS) -> None:
         self._app = app
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         if "content-length" not in headers and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await _read(receive)
+        except TimeoutError:
+            await answer(BodyTooSlow(headers={"Connection": "close"}), headers)(scope, receive, send)
+            return
         if body is None:
             return
         if len(body) > LARGEST_BODY:
@@ -118,6 +139,11 @@ class Cors(CORSMiddleware):
         told = bytes(response.body).decode()
         kept = {name: value for name, value in response.headers.items() if name.startswith(("access-control", "vary"))}
         return answer(InvalidRequest(told, headers=kept), request_headers)
+
+
+def _request_id(given: str) -> str:
+    """The caller's id of the request where it is one, and no address or token either: it goes into the log."""
+    return given if _SANE_ID.fullmatch(given) and redact(given) == given else str(uuid4())
 
 
 async def _read(receive: Receive) -> bytes | None:

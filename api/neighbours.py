@@ -9,16 +9,20 @@ from typing import Any
 
 import httpx
 
+from flows.clients.http import no_cookies
 from flows.core.errors import NotFound, RateLimited, Unavailable
 
 _TOO_LONG_SECONDS = 60.0
 
 
 class Neighbours:
-    """One HTTP client a process. It has no default headers: what is meant for one service never reaches another."""
+    """One HTTP client a process. It has no default headers: what is meant for one service never reaches another.
+
+    It keeps no cookies either: one that a service sets for one caller would be sent with the next caller's token.
+    """
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._client = httpx.AsyncClient(transport=transport, follow_redirects=False)
+        self._client = httpx.AsyncClient(transport=transport, follow_redirects=False, cookies=no_cookies())
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Neighbours]:

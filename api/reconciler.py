@@ -47,6 +47,8 @@ SETTLING_SECONDS = 1.0
 # Events come in bursts; what is doubted or odd is looked at again this soon.
 _BURST_SECONDS = 0.2
 _AGAIN_SECONDS = 0.5
+# Prefect is one process: a question in the middle of a run's start would make the start wait for its answer.
+_BEGINNING_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +126,10 @@ class Reconciler:
                 await self.look()
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _on_event(self, flow_run_id: UUID) -> None:
+    def _on_event(self, flow_run_id: UUID, is_beginning: bool = False) -> None:  # noqa: FBT001, FBT002
+        if is_beginning:
+            asyncio.get_running_loop().call_later(_BEGINNING_SECONDS, self._on_event, flow_run_id)
+            return
         self._changed.add(flow_run_id)
         self._something_changed.set()
 
@@ -258,7 +263,7 @@ class Reconciler:
         Prefect would keep such a run Pending, or Running, for ever. A process that comes to life later finds the job
         closed and does nothing.
         """
-        limit = UNSTARTED_POD_AFTER if self._orchestrator.pool_type == "kubernetes" else UNSTARTED_AFTER
+        limit = UNSTARTED_POD_AFTER if self._orchestrator.pool_type(job.job_type) == "kubernetes" else UNSTARTED_AFTER
         if datetime.now(UTC) - state.timestamp < limit:
             return
         # While Prefect was away, a living process could not have begun its run either.

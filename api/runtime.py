@@ -14,13 +14,24 @@ from api.background import Errands
 from api.catalogue import Catalogue
 from api.cursors import Cursors
 from api.dispatcher import Dispatcher
+from api.feeds import Feed
+from api.job_stream import BUSY_SECONDS, INTERVAL_SECONDS, JobEvents
+from api.limits import Turns
+from api.log_stream import LogFeeds
+from api.metrics import Figures
 from api.neighbours import Neighbours
 from api.orchestrator import Orchestrator
+from api.pages import Pages
 from api.readiness import Readiness, check_database
 from api.reconciler import Reconciler
+from api.refusals import Refusals
+from api.retention import Retention
+from api.schedules import ScheduleKeeper
 from api.settings import ShimSettings
+from api.sse import Streams
 from api.users import Users
 from flows.clients import database
+from flows.core import prefect_yaml, schedules
 
 # With the dispatcher's last wait and the server's grace this stays under the ten seconds of a stop.
 LAST_ERRANDS_SECONDS = 1.0
@@ -34,11 +45,20 @@ class Runtime:
     catalogue: Catalogue
     dispatcher: Dispatcher
     reconciler: Reconciler
+    schedules: ScheduleKeeper
     readiness: Readiness
     authenticator: Authenticator
     users: Users
     cursors: Cursors
     errands: Errands
+    metrics: Figures
+    turns: Turns
+    refusals: Refusals
+    retention: Retention
+    streams: Streams
+    job_feed: Feed[int]
+    log_feeds: LogFeeds
+    pages: Pages
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -47,7 +67,9 @@ class Runtime:
             try:
                 yield
             finally:
-                await self.errands.settled(LAST_ERRANDS_SECONDS)
+                await asyncio.gather(
+                    self.errands.settled(LAST_ERRANDS_SECONDS), self.refusals.settled(LAST_ERRANDS_SECONDS)
+                )
                 await database.close()
 
     @asynccontextmanager
@@ -62,6 +84,8 @@ class Runtime:
         loops = [
             asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
             asyncio.create_task(self.reconciler.run(), name="reconciler"),
+            asyncio.create_task(self.schedules.run(), name="schedules"),
+            asyncio.create_task(self.retention.run(), name="retention"),
         ]
         try:
             yield
@@ -81,9 +105,12 @@ def build_runtime(
     asked = Neighbours(neighbours)
     auth = settings.prefect_api_auth_string
     orchestrator = Orchestrator(settings.prefect_api_url, auth.get_secret_value() if auth else None, prefect)
-    catalogue = Catalogue()
+    stanzas = prefect_yaml.stanzas()
+    files = schedules.of_file(stanzas, paused=settings.schedules_paused)
+    catalogue = Catalogue({stanza.name: stanza for stanza in stanzas})
     authenticator = build_authenticator(settings, asked)
     token = settings.service_token
+    turns = Turns(settings.rate_limit_per_minute, settings.rate_limit_burst)
     dispatcher = Dispatcher(orchestrator, settings.sweep_seconds, settings.worker_wake_socket)
     return Runtime(
         settings=settings,
@@ -98,6 +125,7 @@ def build_runtime(
             accepted=dispatcher.kick,
             not_recovered=settings.recovery_off,
         ),
+        schedules=ScheduleKeeper(orchestrator, files),
         readiness=Readiness(
             {"supabase": check_database, "prefect": orchestrator.check, "jwks": authenticator.keys.check}
         ),
@@ -110,4 +138,12 @@ def build_runtime(
         ),
         cursors=Cursors(settings.cursor_key),
         errands=Errands(),
+        metrics=Figures(orchestrator, settings.work_pool, files),
+        turns=turns,
+        refusals=Refusals(turns),
+        retention=Retention(),
+        streams=Streams(settings.most_streams),
+        job_feed=Feed("changes of jobs", JobEvents(), interval_seconds=INTERVAL_SECONDS, busy_seconds=BUSY_SECONDS),
+        log_feeds=LogFeeds(orchestrator),
+        pages=Pages(settings),
     )

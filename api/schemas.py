@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from api.estimates import completion
 from flows.core.domain import Job, JobStatus, JobType, Origin, Priority
 from flows.core.redaction import redact
 
@@ -156,12 +157,17 @@ class JobView(Answer):
     cancel: CancelReceipt | None = Field(description="Who asked to cancel it and what came of it; null if nobody did")
     created_at: UtcTime = Field(description="When it was accepted, or was due")
     updated_at: UtcTime = Field(description="Last change")
-    estimated_completion_at: UtcTime | None = Field(None, description="Middle of the estimate; null without one")
-    estimated_completion_from: UtcTime | None = Field(None, description="Early end of the estimate")
-    estimated_completion_to: UtcTime | None = Field(None, description="Late end of the estimate")
+    estimated_completion_at: UtcTime | None = Field(
+        None,
+        description="When a running job can be expected to end, from earlier runs and its own progress, as of its last "
+        "sign of life; null while it waits, with less than five runs to go by, and once it is overdue",
+    )
+    estimated_completion_from: UtcTime | None = Field(None, description="Earlier: one run in ten; null like the middle")
+    estimated_completion_to: UtcTime | None = Field(None, description="Later: one run in ten; null like the middle")
 
     @classmethod
     def of(cls, job: Job, prefect_ui_url: str) -> Self:
+        expected = completion(job, datetime.now(UTC))
         return cls(
             id=job.id,
             job_id=job.id,
@@ -184,6 +190,9 @@ class JobView(Answer):
             cancel=CancelReceipt.of(job),
             created_at=job.created_at,
             updated_at=job.updated_at,
+            estimated_completion_at=expected.middle if expected else None,
+            estimated_completion_from=expected.earliest if expected else None,
+            estimated_completion_to=expected.latest if expected else None,
         )
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from api import machine_keys, sign_in
 from flows.core.domain import JobType
 from flows.core.settings import Settings
 
@@ -31,6 +34,10 @@ _PLACEHOLDERS = (
     "todo",
     "example",
 )
+_ADDRESS = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?(?:/[^\s?#]*)?", re.ASCII)
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_SHORTEST_KEY_BITS = 2048
 
 
 def _split(value: Any) -> Any:
@@ -44,7 +51,7 @@ class ShimSettings(Settings):
     host: str = Field("0.0.0.0", description="Address the shim listens on")  # noqa: S104  # a container's port
     port: int = Field(8080, ge=0, le=65535, description="Port the shim listens on")
     log_level: str = Field("INFO", description="Least severity that is logged")
-    docs_enabled: bool = Field(default=True, description="Whether /docs and /openapi.json are served")
+    docs_enabled: bool = Field(default=False, description="Whether /docs and /openapi.json are served, to everybody")
 
     prefect_api_url: str = Field(min_length=1, description="Base URL of the Prefect API, ending in /api")
     prefect_api_auth_string: SecretStr | None = Field(None, description="user:password of the Prefect API")
@@ -66,6 +73,30 @@ class ShimSettings(Settings):
     sweep_seconds: float = Field(2.0, ge=0.1, le=10, description="How often dispatch and leases are looked after")
     recovery_off: CommaList = Field((), description="Job types that are not tried again after they died")
     user_service_timeout_seconds: float = Field(2.0, ge=0.1, le=2, description="Longest wait for a user's internal id")
+    schedules_paused: bool = Field(
+        default=False,
+        description="Whether prefect.yaml's schedules are switched off here, as `deployments apply` reads it",
+    )
+    clerk_publishable_key: str = Field("", description="Clerk's public key of the dashboard's sign-in; it is no secret")
+    dashboard_dir: Path = Field(
+        Path(__file__).parents[1] / "dashboard" / "dist", description="Where the built dashboard is, served at /admin"
+    )
+    dashboard_sign_in_url: str = Field(
+        "", description="The sandbox's sign-in, on this machine, instead of Clerk's; never set in production"
+    )
+    release: str = Field("development", max_length=100, description="What this image was built from: commit or tag")
+
+    rate_limit_per_minute: int = Field(
+        120, ge=0, le=100_000, description="Changes an admin or a script may ask for in a minute; 0: no limit"
+    )
+    rate_limit_burst: int = Field(60, ge=1, le=100_000, description="Changes that may come at once")
+    machine_keys: SecretStr = Field(
+        SecretStr(""), description="name:sha256,... of the keys scripts trigger and read with; empty: no script may"
+    )
+    hsts_seconds: int = Field(
+        0, ge=0, le=63_072_000, description="max-age of Strict-Transport-Security; 0: not sent, TLS ends elsewhere"
+    )
+    most_streams: int = Field(1000, ge=1, le=10_000, description="Event streams that a process keeps open at most")
 
     @field_validator(
         "supabase_service_key", "clerk_secret_key", "clerk_jwt_key", "cursor_secret", "prefect_api_auth_string"
@@ -90,7 +121,58 @@ class ShimSettings(Settings):
             raise ValueError("is not a PEM of an RSA public key") from error
         if not isinstance(key, RSAPublicKey):
             raise ValueError("is not a PEM of an RSA public key")  # noqa: TRY004  # pydantic wants a ValueError
+        if key.key_size < _SHORTEST_KEY_BITS:
+            raise ValueError(f"is a key of fewer than {_SHORTEST_KEY_BITS} bits")
         return SecretStr(pem)
+
+    @field_validator("schedules_paused", mode="before")
+    @classmethod
+    def _empty_is_off(cls, value: Any) -> Any:
+        return False if value == "" else value
+
+    @field_validator(
+        "supabase_url",
+        "user_service_url",
+        "prefect_api_url",
+        "prefect_ui_url",
+        "clerk_issuer",
+        "clerk_api_url",
+        "clerk_jwks_url",
+    )
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not _ADDRESS.fullmatch(value):
+            raise ValueError("is not an address like https://host:port/path, without credentials or a query")
+        return value
+
+    @field_validator("clerk_publishable_key")
+    @classmethod
+    def _publishable_key(cls, value: str) -> str:
+        if value and not sign_in.frontend_host(value):
+            raise ValueError("is not a publishable key as Clerk shows it, like pk_live_...")
+        return value
+
+    @field_validator("dashboard_sign_in_url")
+    @classmethod
+    def _of_the_sandbox(cls, value: str, info: ValidationInfo) -> str:
+        if value and not sign_in.is_of_this_machine(value):
+            raise ValueError("takes an address of this machine, like http://127.0.0.1:7010/sign-in")
+        if value and info.data.get("clerk_publishable_key"):
+            raise ValueError("cannot be set beside CLERK_PUBLISHABLE_KEY: people sign in at one place")
+        return value.rstrip("/")
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.upper() not in _LEVELS:
+            raise ValueError(f"is none of {', '.join(_LEVELS)}")
+        return value.upper()
+
+    @field_validator("machine_keys")
+    @classmethod
+    def _machine_keys(cls, value: SecretStr) -> SecretStr:
+        machine_keys.parse(value.get_secret_value())
+        return value
 
     @field_validator("recovery_off")
     @classmethod
@@ -105,7 +187,15 @@ class ShimSettings(Settings):
     def _exact_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "*" in value:
             raise ValueError("takes exact origins; * would let every page on the web call the API")
-        return tuple(origin.rstrip("/") for origin in value)
+        origins = tuple(origin.rstrip("/") for origin in value)
+        if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("takes exact origins as browsers send them, like https://admin.example.com: no path")
+        return origins
+
+    @property
+    def machine_key_digests(self) -> dict[str, str]:
+        """SHA-256 of each script's key, by the script's name."""
+        return machine_keys.parse(self.machine_keys.get_secret_value())
 
     @property
     def ui_url(self) -> str:
@@ -116,6 +206,12 @@ class ShimSettings(Settings):
     def jwks_url(self) -> str:
         """Where Clerk's signing keys are."""
         return self.clerk_jwks_url or f"{self.clerk_issuer.rstrip('/')}/.well-known/jwks.json"
+
+    @property
+    def clerk_frontend(self) -> str:
+        """Origin that Clerk's script for browsers comes from and speaks to; empty without a publishable key."""
+        host = sign_in.frontend_host(self.clerk_publishable_key)
+        return f"https://{host}" if host else ""
 
     @property
     def authorized_parties(self) -> tuple[str, ...]:

@@ -42,8 +42,10 @@ class Users:
     async def started_by(self, actor: Actor) -> str:
         """What `started_by` holds for the actor: the internal id, or the Clerk id where none can be found.
 
-        Takes no longer than the user service's time-out, and asks nobody once it knows.
+        Takes no longer than the user service's time-out, and asks nobody once it knows, or about a script.
         """
+        if actor.is_machine:
+            return actor.clerk_user_id
         found = await self._cached.get(actor.clerk_user_id, lambda: self._resolve(actor))
         return str(found) if found else actor.clerk_user_id
 

@@ -7,19 +7,21 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 
 from api.deps import RuntimeDep
-from api.errors import NotReady, responses
+from api.errors import BodyTooLarge, NotReady, responses
 from api.schemas import Health, Readiness
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health", summary="Whether the process answers")
+@router.head("/health", include_in_schema=False)  # monitors and `curl -I`
+@router.get("/health", summary="Whether the process answers", responses=responses(BodyTooLarge))
 async def health() -> Health:
     """For probes: touches nothing else, so that a neighbour's outage does not take the shim out of service."""
     return Health(timestamp=datetime.now(UTC))
 
 
-@router.get("/ready", summary="Whether every dependency answers", responses=responses(NotReady))
+@router.head("/ready", include_in_schema=False)
+@router.get("/ready", summary="Whether every dependency answers", responses=responses(BodyTooLarge, NotReady))
 async def ready(runtime: RuntimeDep) -> Readiness:
     """For people and alerts, never for a probe: one line a dependency, each asked for at most 2 seconds."""
     report = await runtime.readiness.report()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from api.cursors import Position
 from api.deps import AdminDep, AdminRoute, IdempotencyKeyHeader, RuntimeDep
@@ -14,9 +14,11 @@ from api.explain import explain
 from api.facts import gather
 from api.idempotency import idempotency_of
 from api.queries import JobQuery
+from api.quick import plain, quickly
 from api.runtime import Runtime
 from api.schemas import Accepted, Explanation, JobPage, JobView, NoFields, Trigger
 from api.users import parse_uuid
+from api.views import Json, job_view
 from flows.core import scheduled_jobs
 from flows.core.domain import Origin
 from flows.core.scheduled_jobs import Acceptance
@@ -30,6 +32,7 @@ _ACCEPTED_HEADERS = {
 JobId = Annotated[str, Path(description="Id of the job")]
 
 
+_MAY_REPEAT = frozenset({"type", "status"})
 _RECEIPT = "The job with its `cancel` receipt"
 
 
@@ -59,6 +62,7 @@ async def trigger(
         actor=admin.clerk_user_id,
         audit_details=body.doubts(admin.clerk_user_id, started_by),
         idempotency=idempotency_of(idempotency_key, admin, "POST /api/jobs/trigger", body.payload()),
+        rate=runtime.turns.rate,
     )
     return _accepted(acceptance, runtime, response)
 
@@ -66,16 +70,27 @@ async def trigger(
 def _accepted(acceptance: Acceptance, runtime: Runtime, response: Response) -> Accepted:
     if acceptance.mismatch:
         raise KeyReused
-    runtime.dispatcher.kick()
+    if acceptance.job.pending_reason is None:
+        runtime.dispatcher.kick()  # nothing holds it back
     response.headers["Location"] = f"/api/jobs/{acceptance.job.id}"
     if acceptance.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return Accepted.of(acceptance.job)
 
 
-@router.get("", summary="List jobs", responses=admin_responses(InvalidRequest))
-async def list_jobs(query: Annotated[JobQuery, Query()], _admin: AdminDep, runtime: RuntimeDep) -> JobPage:
+async def _list_plainly(request: Request, runtime: Runtime) -> Json | None:
+    query = plain(JobQuery, request.query_params, _MAY_REPEAT)
+    return None if query is None else await _page(query, runtime)
+
+
+@router.get("", summary="List jobs", response_model=JobPage, responses=admin_responses(InvalidRequest))
+@quickly(_list_plainly)
+async def list_jobs(query: Annotated[JobQuery, Query()], _admin: AdminDep, runtime: RuntimeDep) -> Json:
     """Jobs, newest first by (createdAt, id). A page that is reached by cursor is not shifted by newer jobs."""
+    return await _page(query, runtime)
+
+
+async def _page(query: JobQuery, runtime: Runtime) -> Json:
     asked = query.filters([query.started_by] if query.started_by else [])
     position = runtime.cursors.decode(query.cursor, asked) if query.cursor is not None else None
     filters = query.filters(await runtime.users.aliases(query.started_by)) if query.started_by else asked
@@ -83,28 +98,39 @@ async def list_jobs(query: Annotated[JobQuery, Query()], _admin: AdminDep, runti
         filters,
         limit=query.limit + 1,  # one more tells whether there is a next page
         offset=0 if position else (query.number - 1) * query.limit,
-        before=(position.created_at, position.job_id) if position else None,
+        before=(position.at, UUID(position.row_id)) if position else None,
     )
     number = position.page if position else query.number
-    shown = page.jobs[: query.limit]
-    more = len(page.jobs) > query.limit
-    return JobPage(
-        jobs=[JobView.of(job, runtime.settings.ui_url) for job in shown],
-        total=page.total,
-        total_is_estimate=page.total_is_estimate,
-        page=number,
-        limit=query.limit,
-        next_cursor=runtime.cursors.encode(Position.below(shown[-1], number + 1), asked) if more else None,
+    shown = page.rows[: query.limit]
+    more = len(page.rows) > query.limit
+    return Json(
+        {
+            "jobs": [job_view(row, runtime.settings.ui_url) for row in shown],
+            "total": page.total,
+            "totalIsEstimate": page.total_is_estimate,
+            "page": number,
+            "limit": query.limit,
+            "nextCursor": runtime.cursors.encode(Position.below(shown[-1], number + 1), asked) if more else None,
+        }
     )
 
 
-@router.get("/{job_id}", summary="Show a job", responses=admin_responses(JobNotFound))
-async def get_job(job_id: JobId, _admin: AdminDep, runtime: RuntimeDep) -> JobView:
+async def _get_plainly(request: Request, runtime: Runtime) -> Json:
+    return await _shown(request.path_params["job_id"], runtime)
+
+
+@router.get("/{job_id}", summary="Show a job", response_model=JobView, responses=admin_responses(JobNotFound))
+@quickly(_get_plainly)
+async def get_job(job_id: JobId, _admin: AdminDep, runtime: RuntimeDep) -> Json:
     """One job, as its row says, also an archived one. An id that is none is not found."""
-    job = await scheduled_jobs.get(_known(job_id))
-    if job is None:
+    return await _shown(job_id, runtime)
+
+
+async def _shown(job_id: str, runtime: Runtime) -> Json:
+    row = await scheduled_jobs.get_row(_known(job_id))
+    if row is None:
         raise JobNotFound
-    return JobView.of(job, runtime.settings.ui_url)
+    return Json(job_view(row, runtime.settings.ui_url))
 
 
 def _known(job_id: str) -> UUID:
@@ -134,7 +160,10 @@ async def cancel_job(
     if job is None:
         raise JobNotFound
     if asked.outcome == "ended":
-        raise JobConflict(f"Job {job.id} has ended as {job.status}: only a pending or a running job can be cancelled")
+        raise JobConflict(
+            f"Job {job.id} has ended as {job.status}: only a pending or a running job can be cancelled",
+            audited=asked.audited,
+        )
     if asked.outcome == "cancelling":
         response.status_code = status.HTTP_202_ACCEPTED
     else:
@@ -170,11 +199,12 @@ async def retry_job(
         started_by=started_by,
         actor=admin.clerk_user_id,
         idempotency=idempotency_of(idempotency_key, admin, f"POST /api/jobs/{known}/retry", {}),
+        rate=runtime.turns.rate,
     )
     if not retrial.known:
         raise JobNotFound
     if retrial.acceptance is None:
-        raise JobConflict(_sentence(retrial.conflict))
+        raise JobConflict(_sentence(retrial.conflict), audited=True)
     return _accepted(retrial.acceptance, runtime, response)
 
 
