@@ -12,8 +12,16 @@ from prefect.workers.utilities import (
     get_default_base_job_template_for_infrastructure_type,
 )
 
+from deployments.job_template import job_template
+
 # Name → priority; a lower number is served first.
 QUEUES = {"high": 1, "medium": 2, "low": 3}
+WARM = "forkserver"
+
+
+def warm_pool(name: str) -> str:
+    """The pool for short jobs beside the pool of this name: its type is ours, `WARM`."""
+    return f"{name}-warm"
 
 
 async def ensure_pool(client: PrefectClient, name: str, kind: str) -> list[str]:
@@ -61,6 +69,8 @@ async def base_job_template(kind: str) -> dict[str, Any]:
     if template is None:
         valid = ", ".join(await get_available_work_pool_types())
         raise ValueError(f"work pool type {kind!r} is not known; valid are {valid}")
+    if kind == "kubernetes":
+        return job_template(template)
     if kind == "process":
         # The generated command imports Prefect twice (2.5 s more before a run's first line).
         template["variables"]["properties"]["command"]["default"] = "python -m prefect.engine"
