@@ -2,32 +2,35 @@
 
 import argparse
 import asyncio
-import contextlib
+import errno
 import os
 import shlex
-import shutil
 import signal
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from sandbox import control
+from deployments.terminal import INTERRUPTED, complain
+from sandbox import control, prometheus, session
 from sandbox.errors import SandboxError
-from sandbox.process import end_all, marked
-from sandbox.stack import ALL_PARTS, Stack
+from sandbox.stack import ALL_PARTS
 from sandbox.state import StateFolder, default_folder
-from sandbox.story import run_story
 from sandbox.terminal import Terminal
 from sandbox.tokens import mint
-from sandbox.wiring import SERVICES, presets_of
+from sandbox.wiring import SERVICES
 
-_DOWN_SECONDS = 40
+_NOTHING = "Nothing is running: `make up` starts the sandbox."
 _LOG_LINES = 100
-_INTERRUPTED = 130
+# What a person can do about the machine's own refusals; any other OSError is a mistake of ours.
+_REMEDIES = {
+    errno.ENOSPC: "Make room there, or name another folder with SANDBOX_STATE.",
+    errno.EDQUOT: "Make room there, or name another folder with SANDBOX_STATE.",
+    errno.EROFS: "Name a folder that can be written with SANDBOX_STATE.",
+    errno.EACCES: "It is another user's: give it back (chown), or name another folder with SANDBOX_STATE.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n 4096) and try again.",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,102 +38,27 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except SandboxError as error:
-        print(f"sandbox: {error}", file=sys.stderr)
+        complain(str(error), by="sandbox")
+        return 1
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        complain(f"{error.filename or options.state}: {error.strerror}. {_REMEDIES[error.errno]}", by="sandbox")
         return 1
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     return status
-
-
-def up(options: argparse.Namespace) -> int:
-    if options.urls is not None:
-        try:
-            options.urls = options.urls.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SandboxError(f"URLS={options.urls} cannot be read: {error}.") from error
-    return asyncio.run(_up(options))
-
-
-async def _up(options: argparse.Namespace) -> int:
-    terminal = Terminal()
-    stack = Stack(
-        options.state,
-        presets=presets_of(os.environ),
-        schedules=options.schedules,
-        worker_type=os.environ.get("WORKER") or "forkserver",
-        reporter=terminal,
-    )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stack.asked_to_stop.set)
-    work = asyncio.create_task(_session(stack, terminal, options))
-    stop = asyncio.create_task(stack.asked_to_stop.wait())
-    await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if work.done():
-        return work.result()
-    terminal.line("Stopping.")
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-    return _INTERRUPTED if options.once else 0
-
-
-async def _session(stack: Stack, terminal: Terminal, options: argparse.Namespace) -> int:
-    terminal.line(f"Starting the sandbox; its state is kept in {_short(options.state)}")
-    began = time.monotonic()
-    async with stack:
-        story = asyncio.create_task(run_story(stack, terminal, urls=options.urls, began=began))
-        death = asyncio.create_task(stack.died.get())
-        try:
-            await asyncio.wait((story, death), return_when=asyncio.FIRST_COMPLETED)
-            if story.done():
-                completed = await story
-                if options.once:
-                    return 0 if completed else 1
-                terminal.line("Everything keeps running; Ctrl-C or `make down` stops it.")
-            raise SandboxError(await death)
-        finally:
-            story.cancel()
-            death.cancel()
-
-
-def down(options: argparse.Namespace) -> int:
-    state = StateFolder(options.state)
-    if not state.path.exists():
-        print("Nothing is running.")
-        return 0
-    answer = control.call(state.control_socket, {"do": "down"})
-    deadline = time.monotonic() + _DOWN_SECONDS
-    while not state.take_lock():
-        if time.monotonic() > deadline:
-            raise SandboxError(f"The supervisor did not end within {_DOWN_SECONDS} s.")
-        time.sleep(0.1)
-    left = marked(state.marker)
-    asyncio.run(end_all(left))
-    state.remove_state()
-    state.release_lock()
-    if answer is None:
-        print(f"Ended {len(left)} processes that a killed sandbox had left." if left else "Nothing is running.")
-    else:
-        print("The sandbox is stopped.")
-    return 0
-
-
-def reset(options: argparse.Namespace) -> int:
-    """Forget the kept state: database, keys, logs."""
-    down(options)
-    shutil.rmtree(options.state, ignore_errors=True)
-    shutil.rmtree(Path("/var/tmp") / f"stumbleable-sandbox-{StateFolder(options.state).marker}", ignore_errors=True)  # noqa: S108
-    print(f"{_short(options.state)} is removed.")
-    return 0
 
 
 def order(options: argparse.Namespace) -> int:
     """start, stop, kill: said to the supervisor, so that the part stays its child."""
     request = {"do": options.command, "part": options.part, "only": getattr(options, "only", False)}
-    answer = control.call(StateFolder(options.state).control_socket, request)
-    if answer is None:
-        raise SandboxError("Nothing is running: `make up` starts the sandbox.")
+    terminal = Terminal()
+    try:
+        terminal.progress(f"{options.command} {options.part}")
+        answer = _asked(StateFolder(options.state), request)
+    finally:
+        terminal.settle()
     print(answer["message"])
     return 0
 
@@ -153,8 +81,26 @@ def faults(options: argparse.Namespace) -> int:
             answer = client.get(url) if options.action == "show" else client.put(url, json=body)
     except httpx.HTTPError as error:
         raise SandboxError(f"{options.service} does not answer ({type(error).__name__}): is it stopped?") from error
+    if not answer.is_success:
+        raise SandboxError(f"{options.service} refuses: {answer.json().get('error', answer.text)}.")
     print(answer.text)
-    return 0 if answer.is_success else 1
+    return 0
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Prometheus beside a running sandbox, with the project's alerts, until Ctrl-C."""
+    state = StateFolder(options.state)
+    return asyncio.run(_watch(state, _known(state)["parts"]["shim"]["url"], options.port))
+
+
+async def _watch(state: StateFolder, shim_url: str, port: int) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with prometheus.scraping(shim_url, state.path / "prometheus", port=port, marker=state.marker) as url:
+        print(f"Prometheus: {url}/alerts (scrapes {shim_url}/metrics every 5 s; Ctrl-C stops it)", flush=True)
+        await stop.wait()
+    return 0
 
 
 def token(options: argparse.Namespace) -> int:
@@ -167,7 +113,9 @@ def token(options: argparse.Namespace) -> int:
 def logs(options: argparse.Namespace) -> int:
     path = StateFolder(options.state).log(options.part)
     if not path.exists():
-        raise SandboxError(f"{options.part} has not written a log yet.")
+        there = sorted(log.stem for log in path.parent.glob("*.log"))
+        known = f"there are {', '.join(there)}" if there else "nothing has been started yet, `make up` does"
+        raise SandboxError(f"There is no log of {options.part}: {known}.")
     os.execvp(  # noqa: S606
         "tail", ["tail", "-n", str(_LOG_LINES), *(["-F"] if options.follow else []), str(path)]
     )
@@ -175,9 +123,7 @@ def logs(options: argparse.Namespace) -> int:
 
 def environment(options: argparse.Namespace) -> int:
     """The variables a shell needs to run flows, deployments or the Prefect CLI against the sandbox."""
-    answer = control.call(StateFolder(options.state).control_socket, {"do": "environment"})
-    if answer is None:
-        raise SandboxError("Nothing is running: `make up` starts the sandbox.")
+    answer = _asked(StateFolder(options.state), {"do": "environment"})
     values: dict[str, str] = answer["environment"]
     if options.name is not None:
         if options.name not in values:
@@ -190,15 +136,19 @@ def environment(options: argparse.Namespace) -> int:
     return 0
 
 
+def _asked(state: StateFolder, request: dict[str, Any]) -> dict[str, Any]:
+    """The supervisor's answer."""
+    answer = control.call(state.control_socket, request) if state.path.exists() else None
+    if answer is None:
+        raise SandboxError(_NOTHING)
+    return answer
+
+
 def _known(state: StateFolder) -> dict[str, Any]:
     known = state.read_state()
     if known is None:
-        raise SandboxError("Nothing is running: `make up` starts the sandbox.")
+        raise SandboxError(_NOTHING)
     return known
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _is_set(name: str) -> bool:
@@ -215,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    starting = command("up", up, "start everything, crawl the seed pages, stay until Ctrl-C")
+    starting = command("up", session.up, "start everything, crawl the seed pages, stay until Ctrl-C")
     starting.add_argument("--once", action="store_true", default=_is_set("ONCE"), help="stop after the result (ONCE=1)")
     starting.add_argument(
         "--urls",
@@ -224,8 +174,14 @@ def _parser() -> argparse.ArgumentParser:
         help="crawl this file's URLs (URLS=)",
     )
     starting.add_argument("--schedules", action="store_true", default=_is_set("SCHEDULES"), help="SCHEDULES=1")
-    command("down", down, "stop everything, also what a killed supervisor has left")
-    command("reset", reset, "stop everything and remove the kept state")
+    starting.add_argument(
+        "--ports",
+        default=os.environ.get("PORTS") or "fixed",
+        metavar="fixed|free",
+        help="free: other ports than the usual ones, beside another sandbox (PORTS=free)",
+    )
+    command("down", session.down, "stop everything, also what a killed supervisor has left")
+    command("reset", session.reset, "stop everything and remove the kept state")
     command("status", status, "each part's state, pid and address")
     for name, text in (
         ("start", "start a stopped part"),
@@ -237,6 +193,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "kill":
             ordering.add_argument("--only", action="store_true", help="its own process alone, not what it started")
     _add_faults(command("faults", faults, "switch a stand-in's faults on and off"))
+    watching = command("prometheus", watch, "Prometheus beside the running sandbox, until Ctrl-C")
+    watching.add_argument("--port", type=int, default=prometheus.PORT)
     minting = command("token", token, "a session token of the admin")
     minting.add_argument("--user", action="store_true", help="of the plain user instead")
     minting.add_argument("--expires", type=int, default=3600, metavar="SECONDS", help="from now; negative: has ended")

@@ -92,7 +92,8 @@ def create_cluster(installation: Installation, state: StateFolder, secrets: Secr
         password_file.unlink()
     state.log("initdb").write_text(made.stdout + made.stderr)
     if made.returncode != 0:
-        raise SandboxError(f"initdb failed: {made.stderr.strip().splitlines()[-1:] or made.returncode}")
+        said = made.stderr.strip().splitlines()[-1:] or [f"exit status {made.returncode}"]
+        raise SandboxError(f"initdb failed: {said[0]}. All it said is in {state.log('initdb')}.")
     unfinished.rename(installation.data)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 from pathlib import Path
 
 import jwt
@@ -22,6 +23,11 @@ def find_binary() -> Path:
         if not os.access(chosen, os.X_OK):
             raise SandboxError(f"POSTGREST_BIN={chosen} is not an executable file.")
         return Path(chosen)
+    if not BINARY.exists() and platform.machine() != "x86_64":
+        raise SandboxError(
+            f"The packaged PostgREST is for x86_64, this is {platform.machine()}: set POSTGREST_BIN to one for it"
+            " (https://github.com/PostgREST/postgrest/releases)."
+        )
     if not BINARY.exists():
         raise SandboxError(
             "PostgREST is not installed: run `make up` (it runs npm ci in sandbox/), or set POSTGREST_BIN."

@@ -19,11 +19,12 @@ from typing import Any, Literal, Self
 import asyncpg
 import httpx
 
+from deployments.reach import PrefectUnreachable
 from sandbox.control import ControlServer
 from sandbox.describe import describe
 from sandbox.errors import SandboxError
 from sandbox.parts import STANDINS, Step, build_parts, now
-from sandbox.ports import holder, is_free
+from sandbox.ports import refuse_taken
 from sandbox.process import Orphans, become_subreaper, end_all, marked
 from sandbox.running import RunningPart
 from sandbox.state import StateFolder
@@ -45,6 +46,10 @@ class Reporter:
     def ready(self, name: str, where: str, seconds: float | None) -> None: ...
 
     def waiting(self, names: Iterable[str]) -> None: ...
+
+    def stopping(self) -> None: ...
+
+    def stopped(self, seconds: float) -> None: ...
 
 
 class Stack:
@@ -81,7 +86,13 @@ class Stack:
         self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.state.create()
+        try:
+            self.state.create()
+        except OSError as error:
+            raise SandboxError(
+                f"The state folder {self.state.path} cannot be used ({error.strerror}):"
+                " name another with SANDBOX_STATE."
+            ) from error
         if not self.state.take_lock():
             raise SandboxError(_already_running(self.state))
         try:
@@ -132,6 +143,9 @@ class Stack:
 
     async def aclose(self) -> None:
         """Stop everything, in order; whatever carries our marker after that is killed."""
+        began, has_begun = time.monotonic(), any(part.process is not None for part in self._running.values())
+        if has_begun:
+            self._reporter.stopping()
         self._remember_children()
         for names in _STOP_ORDER:
             await asyncio.gather(*(self._running[name].stop() for name in names if name in self._running))
@@ -141,6 +155,8 @@ class Stack:
         await self._resources.aclose()
         self.state.remove_state()
         self.state.release_lock()
+        if has_begun:
+            self._reporter.stopped(time.monotonic() - began)
 
     async def _start_everything(self) -> None:
         _check_disk(self.state.path)
@@ -152,7 +168,7 @@ class Stack:
         http = httpx.AsyncClient(trust_env=False, timeout=5)
         await self._resources.enter_async_context(http)
         nodes = self._plan(http)
-        _check_ports(self.wiring, self._running)
+        refuse_taken(self.wiring.ports, self._running)
         await self._resources.enter_async_context(ControlServer(self.state.control_socket, self._answer))
         reaper = asyncio.create_task(self._reap_orphans())
         self._resources.callback(reaper.cancel)
@@ -261,8 +277,10 @@ def _timed(step: Step) -> Callable[[], Any]:
         began = time.monotonic()
         try:
             return await step.run(), time.monotonic() - began
-        except (OSError, asyncpg.PostgresError, httpx.HTTPError) as error:
-            raise SandboxError(f"{step.name}: {error}") from error
+        except PrefectUnreachable as error:
+            raise SandboxError(str(error)) from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError) as error:
+            raise SandboxError(f"{step.name}: {str(error) or type(error).__name__}") from error
 
     return run
 
@@ -279,15 +297,10 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 def _check_disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < _MINIMUM_FREE_BYTES:
-        raise SandboxError(f"Only {free // 1_000_000} MB are free at {folder}; the sandbox needs 500 MB.")
-
-
-def _check_ports(wiring: Wiring, parts: Iterable[str]) -> None:
-    for name in parts:
-        port = wiring.ports.get(name)
-        if port is not None and not is_free(port):
-            by = holder(port) or "another process"
-            raise SandboxError(f"Port {port}, which {name} needs, is taken by {by}.")
+        raise SandboxError(
+            f"Only {free // 1_000_000} MB are free at {folder}; the sandbox needs 500 MB:"
+            " make room there, or name another folder with SANDBOX_STATE."
+        )
 
 
 def _already_running(state: StateFolder) -> str:

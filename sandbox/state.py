@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sandbox.errors import SandboxError
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -99,7 +101,10 @@ class StateFolder:
     def secrets(self) -> Secrets:
         """Those of the first start; what a newer version of us needs besides is made now."""
         path = self.path / "secrets.json"
-        kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise SandboxError(f"{path} cannot be read: `python -m sandbox reset` begins anew.") from error
         complete = {name: kept.get(name, fresh) for name, fresh in asdict(Secrets.fresh()).items()}
         if complete != kept:
             self._write(path, complete)
@@ -113,6 +118,10 @@ class StateFolder:
             state: dict[str, Any] = json.loads((self.path / "state.json").read_text())
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise SandboxError(
+                f"{self.path / 'state.json'} cannot be read: `make down` ends what runs, and `make up` writes it anew."
+            ) from error
         return state
 
     def remove_state(self) -> None:

@@ -3,15 +3,18 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
 import httpx
 
+from deployments.database import connect
+from deployments.migrate import apply_migrations
+from deployments.migrations import MigrationError
+from deployments.reach import reaching_prefect
 from sandbox import postgres
 from sandbox.errors import SandboxError
-from sandbox.migrate import apply_migrations
 from sandbox.parts import Step, dying_with_us
 from sandbox.process import end_all
 from sandbox.state import REPOSITORY
@@ -53,10 +56,10 @@ def build_steps(wiring: Wiring, *, wanted: frozenset[str], started: frozenset[st
 async def _roles(wiring: Wiring) -> str:
     if "postgres" not in wiring.replaced:
         await postgres.bootstrap(wiring.owner_url, wiring.secrets)
-    elif "gateway" not in wiring.replaced:
-        await _reaching_database(
-            lambda: postgres.bootstrap_preset(wiring.database_url, wiring.api_database_url, wiring.secrets)
-        )
+        return "like a hosted project's"
+    await _reach_database(wiring.database_url)
+    if "gateway" not in wiring.replaced:
+        await postgres.bootstrap_preset(wiring.database_url, wiring.api_database_url, wiring.secrets)
     return "like a hosted project's"
 
 
@@ -66,7 +69,12 @@ async def _tables(wiring: Wiring, *, void_leases: bool) -> str:
         await connection.execute(SITE_SCHEMA.read_text())
     finally:
         await connection.close()
-    applied = await apply_migrations(wiring.database_url)
+    try:
+        applied = await apply_migrations(wiring.database_url)
+    except MigrationError as error:
+        raise SandboxError(
+            f"{error} If nobody else has these migrations yet, `python -m sandbox reset` begins anew."
+        ) from error
     if void_leases:
         connection = await asyncpg.connect(wiring.database_url)
         try:
@@ -97,6 +105,11 @@ async def _drop_pool_of_another_type(wiring: Wiring) -> None:
 
 async def _work_pool(wiring: Wiring) -> str:
     address = f"{wiring.url('prefect')}/work_pools/{WORK_POOL}"
+    with reaching_prefect(wiring.url("prefect")):
+        return await _pool_at(address, wiring)
+
+
+async def _pool_at(address: str, wiring: Wiring) -> str:
     async with httpx.AsyncClient(trust_env=False, headers=wiring.prefect_headers) as http:
         for _ in range(_APPLY_SECONDS * _ASKED_A_SECOND):
             answer = await http.get(address)
@@ -144,8 +157,10 @@ async def _run(command: list[str], environment: Mapping[str, str]) -> str:
     return text
 
 
-async def _reaching_database(work: Callable[[], Awaitable[None]]) -> None:
+async def _reach_database(url: str) -> None:
+    """Raises SandboxError in words where the database that DATABASE_URL names cannot be used."""
     try:
-        await work()
-    except (OSError, asyncpg.PostgresConnectionError) as error:
-        raise SandboxError(f"The database that DATABASE_URL names does not answer: {error}.") from error
+        async with connect(url):
+            pass
+    except MigrationError as error:
+        raise SandboxError(str(error)) from error

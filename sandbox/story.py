@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import time
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,9 @@ import httpx
 from sandbox import seed
 from sandbox.errors import SandboxError
 from sandbox.stack import Stack
+from sandbox.state import REPOSITORY
 from sandbox.terminal import Terminal
+from sandbox.wiring import Wiring
 
 _TERMINAL_STATUSES = {"completed", "failed", "cancelled"}
 _TOKEN_SECONDS = 12 * 3600
@@ -26,14 +29,28 @@ where crawl_status = 'completed' and title is not null and last_crawled_at >= $1
 """
 
 
-async def run_story(stack: Stack, terminal: Terminal, *, urls: list[str] | None, began: float) -> bool:
-    """Whether the job completed. Where no admin's token can be had, nothing is triggered and all is well."""
-    seeded = await _seed(stack, urls)
-    terminal.line(f"{seeded} pages wait to be crawled.")
-    token = _admin_token(stack)
+async def run_story(stack: Stack, terminal: Terminal, *, urls: list[str] | None, began: float, stays: bool) -> bool:
+    """Whether the job completed. Where no admin's token can be had, nothing is triggered and all is well.
+
+    Where the stack stays, it ends with what to do next: addresses, and calls to paste.
+    """
+    terminal.line(f"{await _seed(stack, urls)} pages wait to be crawled.")
+    token, job = _admin_token(stack), None
     if token is None:
         terminal.line("CLERK_API_URL is not ours: set TOKEN to an admin's session token to see a job run.")
+    else:
+        job = await _run_job(stack, terminal, token)
+    if stays:
+        for line in next_steps(stack.wiring, job["id"] if job else None):
+            terminal.line(line)
+    if job is None:
         return True
+    terminal.line(f"The job {job['status']} {time.monotonic() - began:.1f} s after the start.")
+    return bool(job["status"] == "completed")
+
+
+async def _run_job(stack: Stack, terminal: Terminal, token: str) -> dict[str, Any]:
+    """Has the pages crawled by a job, and shows its row and some of the pages."""
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=stack.wiring.url("shim"), headers=headers, trust_env=False) as shim:
         job_id = await _trigger(shim, terminal)
@@ -41,9 +58,7 @@ async def run_story(stack: Stack, terminal: Terminal, *, urls: list[str] | None,
     terminal.line(json.dumps(job, indent=2))
     terminal.line()
     await _show_pages(stack, terminal, since=datetime.fromisoformat(job["createdAt"]))
-    _show_addresses(stack, terminal, token, job_id)
-    terminal.line(f"The job {job['status']} {time.monotonic() - began:.1f} s after the start.")
-    return bool(job["status"] == "completed")
+    return job
 
 
 async def _seed(stack: Stack, urls: list[str] | None) -> int:
@@ -68,7 +83,10 @@ def _admin_token(stack: Stack) -> str | None:
 async def _trigger(shim: httpx.AsyncClient, terminal: Terminal) -> str:
     answer = await shim.post("/api/jobs/trigger", json={"jobType": "crawl_pending", "triggeredBy": "test_user"})
     if answer.status_code != httpx.codes.ACCEPTED:
-        raise SandboxError(f"The trigger was answered {answer.status_code}: {answer.text[:500]}")
+        raise SandboxError(
+            f"The trigger was answered {answer.status_code}: {answer.text[:500]}"
+            f" Its log says more: {_COMMAND} logs shim"
+        )
     job_id: str = answer.json()["jobId"]
     terminal.line(f"crawl_pending is triggered: job {job_id}")
     return job_id
@@ -76,28 +94,34 @@ async def _trigger(shim: httpx.AsyncClient, terminal: Terminal) -> str:
 
 async def _follow(shim: httpx.AsyncClient, job_id: str, terminal: Terminal) -> dict[str, Any]:
     """The job, when it has ended. A shim that does not answer meanwhile is waited for."""
-    began = time.monotonic()
-    while time.monotonic() - began < _LONGEST_SECONDS:
-        try:
-            answer = await shim.get(f"/api/jobs/{job_id}")
-            job: dict[str, Any] = answer.raise_for_status().json()
-        except httpx.HTTPError as error:
-            terminal.progress(f"  the shim does not answer ({type(error).__name__})")
-        else:
-            if job["status"] in _TERMINAL_STATUSES:
-                return job
-            terminal.progress(f"  {_describe(job)}, {time.monotonic() - began:.0f} s")
-        await asyncio.sleep(0.3)
-    raise SandboxError(f"Job {job_id} did not end within {_LONGEST_SECONDS // 60} minutes.")
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            try:
+                answer = await shim.get(f"/api/jobs/{job_id}")
+                job: dict[str, Any] = answer.raise_for_status().json()
+            except httpx.HTTPError as error:
+                terminal.progress(f"the shim does not answer ({type(error).__name__})")
+            else:
+                if job["status"] in _TERMINAL_STATUSES:
+                    return job
+                terminal.progress(_describe(job))
+            await asyncio.sleep(0.3)
+    finally:
+        terminal.settle()
+    raise SandboxError(
+        f"Job {job_id} did not end within {_LONGEST_SECONDS // 60} minutes. Its worker says why: {_COMMAND} logs worker"
+    )
 
 
 def _describe(job: dict[str, Any]) -> str:
     progress = job.get("progress")
     if not progress:
-        return f"{job['status']} {job.get('pendingReason') or ''}".strip()
+        return f"{job['jobType']} is {job['status']} {job.get('pendingReason') or ''}".strip()
     total = progress.get("itemsTotal")
     return (
-        f"{job['status']}: {progress['itemsProcessed']}{f' of {total}' if total else ''} {progress.get('phase') or ''}"
+        f"{job['jobType']} is {job['status']}: {progress['itemsProcessed']}{f' of {total}' if total else ''}"
+        f" {progress.get('phase') or ''}"
     )
 
 
@@ -111,22 +135,45 @@ async def _show_pages(stack: Stack, terminal: Terminal, *, since: datetime) -> N
     terminal.line()
 
 
-def _show_addresses(stack: Stack, terminal: Terminal, token: str, job_id: str) -> None:
-    shim = f"http://localhost:{stack.wiring.ports['shim']}"
-    terminal.line(f"API docs    {stack.wiring.url('shim')}/docs")
-    terminal.line(f"Prefect UI  {stack.wiring.prefect_ui_url}")
-    terminal.line(f"            its password: {_COMMAND} env PREFECT_API_AUTH_STRING")
-    terminal.line(f"Tokens      {_COMMAND} token [--user] [--expires SECONDS]; this one is an admin's, for 12 hours:")
-    bearer = '-H "Authorization: Bearer $TOKEN"'
-    for line in (
+def next_steps(wiring: Wiring, job_id: str | None) -> list[str]:
+    """Where everything is and what to do with it, in lines of at most 80 characters; `job_id` is a job to watch."""
+    shim, bearer = f"http://localhost:{wiring.ports['shim']}", '-H "Authorization: Bearer $TOKEN"'
+    command = _command(wiring)
+    is_built = (REPOSITORY / "dashboard" / "dist" / "index.html").exists()
+    token = "'<a session token of an admin>'" if "clerk" in wiring.replaced else None
+    return [
+        f"Dashboard   {wiring.dashboard_url}",
+        *([] if is_built else ["            which was not built: make dashboard/dist/.ready"]),
+        f"API docs    {wiring.url('shim')}/docs",
+        f"Prefect UI  {wiring.prefect_ui_url}",
+        f"            password: {command} env PREFECT_API_AUTH_STRING",
         "",
-        f"export TOKEN={token}",
-        f"export JOB_ID={job_id}",
-        f"curl {shim}/health",
-        f'curl -X POST {shim}/api/jobs/trigger -H "Content-Type: application/json" \\',
-        f"""  {bearer} -d '{{"jobType":"crawl_pending","triggeredBy":"test_user"}}'""",
+        "To trigger a job, with an admin's token for 12 hours:",
+        f"export TOKEN={token or f'$({command} token --expires {_TOKEN_SECONDS})'}",
+        f"curl -X POST {shim}/api/jobs/trigger \\",
+        f'  {bearer} -H "Content-Type: application/json" \\',
+        """  -d '{"jobType":"crawl_pending","triggeredBy":"test_user"}'""",
+        "",
+        "To watch a job, every job, and what the worker says:",
+        f"export JOB_ID={job_id or '<its id>'}",
         f"curl {shim}/api/jobs/$JOB_ID {bearer}",
-        f'curl "{shim}/api/jobs?type=crawl_pending&status=completed&limit=50" {bearer}',
+        f"curl -N {shim}/api/jobs/stream {bearer}",
+        f"{command} logs worker -f",
         "",
-    ):
-        terminal.line(line)
+        f"To stop or break a part of it: {command} --help",
+        "",
+    ]
+
+
+def _command(wiring: Wiring) -> str:
+    return _COMMAND if _is_default(wiring) else f"{_COMMAND} --state {shlex.quote(str(wiring.state.path))}"
+
+
+def down_command(wiring: Wiring) -> str:
+    """What stops everything from another terminal."""
+    return "`make down`" if _is_default(wiring) else f"`{_command(wiring)} down`"
+
+
+def _is_default(wiring: Wiring) -> bool:
+    """Whether the commands find the sandbox without being told where: also in a shell without SANDBOX_STATE."""
+    return wiring.state.path == REPOSITORY / ".sandbox"

@@ -1,48 +1,32 @@
-"""What the person at the terminal sees: lines that stay, and one that is written over."""
+"""What the person at the terminal sees of the stack: each part as it becomes ready, and what is waited for."""
 
-import shutil
-import sys
-import time
 from collections.abc import Iterable
-from typing import TextIO
 
+from deployments import terminal
+from deployments.terminal import QUIET
 from sandbox.stack import Reporter
 
-_CLEAR = "\r\x1b[2K"
+_READY = "green"
 
 
-class Terminal(Reporter):
-    """Where the output is no terminal, progress becomes a line at most every `quiet_seconds`."""
-
-    def __init__(self, output: TextIO | None = None, *, quiet_seconds: float = 10) -> None:
-        self._output = output or sys.stdout
-        self._is_terminal = self._output.isatty()
-        self._quiet_seconds = quiet_seconds
-        self._has_progress = False
-        self._last_progress_at = time.monotonic()
-
-    def line(self, text: str = "") -> None:
-        self._write(("" if not self._has_progress else _CLEAR) + text + "\n")
-        self._has_progress = False
-
-    def progress(self, text: str) -> None:
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self._write(f"{_CLEAR}{text[:width]}")
-            self._has_progress = True
-        elif time.monotonic() - self._last_progress_at >= self._quiet_seconds:
-            self._write(f"{text}\n")
-            self._last_progress_at = time.monotonic()
+class Terminal(terminal.Terminal, Reporter):
+    """A line for each part and each step; they fit into 80 columns."""
 
     def ready(self, name: str, where: str, seconds: float | None) -> None:
         took = "" if seconds is None else f"{seconds:5.1f} s"
-        self.line(f"  {name:<12} {where:<58} {took}".rstrip())
-        self._last_progress_at = time.monotonic()
+        told = f"{where:<55} " if took else where
+        self.line("  ", (f"{name:<12} ", _READY), told, (took, QUIET))
 
     def waiting(self, names: Iterable[str]) -> None:
         if left := list(names):
-            self.progress(f"  waiting for {', '.join(left)}")
+            self.progress(f"waiting for {', '.join(left)}")
+        else:
+            self.settle()
 
-    def _write(self, text: str) -> None:
-        self._output.write(text)
-        self._output.flush()
+    def stopping(self) -> None:
+        self.settle()
+        self.progress("stopping everything")
+
+    def stopped(self, seconds: float) -> None:
+        self.settle()
+        self.line("Everything is stopped", (f" ({seconds:.1f} s)", QUIET))

@@ -16,6 +16,7 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from sandbox import postgrest
+from sandbox.addresses import check_address, with_login, without_password
 from sandbox.errors import SandboxError
 from sandbox.ports import FIXED, HOST, free_ports
 from sandbox.process import MARKER
@@ -43,6 +44,7 @@ _COMPANIONS = (
     "CLERK_SECRET_KEY",
     "CLERK_ISSUER",
     "CLERK_JWKS_URL",
+    "CLERK_PUBLISHABLE_KEY",
     "SERVICE_TOKEN",
 )
 # What the caller's shell says about these is either a preset, which the wiring hands on, or about something else.
@@ -78,6 +80,8 @@ class Wiring:
             for companion in companions:
                 if name in self.presets and companion not in self.presets:
                     raise SandboxError(f"{name} is set, so {companion} of the same project must be set as well.")
+        for name in REPLACES.keys() & self.presets.keys():
+            check_address(name, self.presets[name])
 
     @cached_property
     def replaced(self) -> dict[str, str]:
@@ -150,9 +154,22 @@ class Wiring:
         return self.presets.get("CLERK_ISSUER") or self.url("clerk")
 
     @cached_property
-    def origin(self) -> str:
-        """The shim's own page under the name people type: what `azp` of a session says."""
-        return f"http://localhost:{self.ports['shim']}"
+    def origins(self) -> tuple[str, ...]:
+        """The pages that may call the shim, and that people sign in on.
+
+        Its own, under both its names; a portal's; and the dashboard's as Vite serves it to those who work on it.
+        """
+        port = self.ports["shim"]
+        return f"http://localhost:{port}", f"http://{HOST}:{port}", "http://localhost:3000", f"http://{HOST}:5173"
+
+    @cached_property
+    def dashboard_url(self) -> str:
+        return f"{self.origins[0]}/admin"
+
+    @cached_property
+    def sign_in_url(self) -> str:
+        """Where the dashboard's people sign in; empty where another Clerk stands behind the tokens."""
+        return "" if "clerk" in self.replaced else f"{self.url('clerk')}/sign-in"
 
     def base_environment(self) -> dict[str, str]:
         """The caller's environment without what would steer a part past us."""
@@ -172,6 +189,8 @@ class Wiring:
             MARKER: self.state.marker,
             "NO_PROXY": spared,
             "no_proxy": spared,
+            # As in the image: time zones come from the tzdata package, whose list costs Prefect next to nothing.
+            "PYTHONTZPATH": "",
             "PYTHONUNBUFFERED": "1",
             "DO_NOT_TRACK": "1",
         }
@@ -182,6 +201,7 @@ class Wiring:
             "SANDBOX_STATE_DIR": str(self.state.keys),
             "CLERK_SECRET_KEY": self.clerk_secret_key,
             "CLERK_ISSUER": self.clerk_issuer,
+            "SIGN_IN_ORIGINS": ",".join(self.origins),
             "SITE_URL": self.url("site"),
             **self.settings,
         }
@@ -220,13 +240,15 @@ class Wiring:
             "WORKER_WAKE_SOCKET": self.wake_socket,
             "HOST": HOST,
             "PORT": str(self.ports["shim"]),
+            "DOCS_ENABLED": "true",
             "PREFECT_UI_URL": self.prefect_ui_url,
             "CLERK_API_URL": self.url("clerk"),
             "CLERK_ISSUER": self.clerk_issuer,
             "CLERK_JWKS_URL": self.presets.get("CLERK_JWKS_URL") or f"{self.clerk_issuer}/.well-known/jwks.json",
             "CLERK_SECRET_KEY": self.clerk_secret_key,
-            "CLERK_AUTHORIZED_PARTIES": self.origin,
-            "ALLOWED_ORIGINS": f"{self.origin},http://localhost:3000",
+            "CLERK_PUBLISHABLE_KEY": "" if self.sign_in_url else self.presets.get("CLERK_PUBLISHABLE_KEY", ""),
+            "DASHBOARD_SIGN_IN_URL": self.sign_in_url,
+            "ALLOWED_ORIGINS": ",".join(self.origins),
             "CURSOR_SECRET": self.secrets.cursor_secret,
             # With these the shim registers the deployments again after Prefect has lost them.
             **self.deployment_environment(),
@@ -251,15 +273,3 @@ def make_wiring(
 ) -> Wiring:
     numbers = dict(FIXED) if ports == "fixed" else free_ports(FIXED)
     return Wiring(state, state.secrets(), numbers, presets, settings, schedules, worker_type)
-
-
-def with_login(url: str, user: str, password: str) -> str:
-    parts = urlsplit(url)
-    address = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{address}"))
-
-
-def without_password(url: str) -> str:
-    parts = urlsplit(url)
-    login, at, address = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}{at}{address}"))

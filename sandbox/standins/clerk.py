@@ -1,8 +1,8 @@
-"""A stand-in for Clerk: signing keys, and two users whose `public_metadata` says who is an admin.
+"""A stand-in for Clerk: signing keys, two users whose `public_metadata` says who is an admin, and their sign-in.
 
-Settings: SANDBOX_STATE_DIR, CLERK_SECRET_KEY (the bearer key its API demands). Controls of the sandbox's own:
-`POST /__rotate` (`{"keep_previous": true}` leaves the old keys published), `PUT /__users/{id}` with the new
-`public_metadata`.
+Settings: SANDBOX_STATE_DIR, CLERK_SECRET_KEY (the bearer key its API demands), CLERK_ISSUER and SIGN_IN_ORIGINS (for
+the sign-in). Controls of the sandbox's own: `POST /__rotate` (`{"keep_previous": true}` leaves the old keys published),
+`PUT /__users/{id}` with the new `public_metadata`, and those of the sessions in `sign_in.py`.
 """
 
 import hmac
@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from sandbox.standins import tokens
+from sandbox.standins import sign_in, tokens
 from sandbox.standins.people import SIGNED_UP, Person
 from sandbox.standins.service import Environment, build_service, json_body, required
 
@@ -62,6 +62,7 @@ def build(env: Environment) -> ASGIApp:
             Route("/v1/users/{clerk_user_id}", _with_secret_key(secret_key, user)),
             Route("/__users/{clerk_user_id}", change_user, methods=["PUT"]),
             Route("/__rotate", rotate, methods=["POST"]),
+            *sign_in.routes(env, public_metadata),
         ],
     )
 

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from sandbox.standins.faults import EVERY_SERVICE, Calls, FaultMiddleware, Faults, Received, control_routes
@@ -32,7 +32,7 @@ def required(env: Environment, name: str) -> str:
 
 def build_service(
     name: str,
-    routes: Sequence[Route],
+    routes: Sequence[BaseRoute],
     *,
     lifespan: Lifespan | None = None,
     own_faults: tuple[str, ...] = (),
