@@ -23,7 +23,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from bench.figures import figure
+from bench.figures import exit_status, figure
 from sandbox import seed
 from sandbox.parts import dying_with_us
 from sandbox.stack import Stack
@@ -213,4 +213,4 @@ async def main(users: int = 100_000, big: int = 1_000_000, bare: int = 20_000) -
 
 if __name__ == "__main__":
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    sys.exit(not asyncio.run(main(**{name: int(value) for name, value in given.items()})))
+    sys.exit(exit_status(met=asyncio.run(main(**{name: int(value) for name, value in given.items()}))))
