@@ -45,6 +45,9 @@ STANZA = """
     tags: [count_stars]
     work_pool:
       <<: *medium
+      job_variables:
+        <<: *light
+        active_deadline_seconds: 360
     schedules:
       - cron: "30 3 * * *"
 """
@@ -85,10 +88,10 @@ test_file.__test__ = False  # type: ignore[attr-defined]
 PLACES: tuple[Place, ...] = (job_file, enum_line, stanza, test_file, readme_row)
 
 
-def copy_repository(copy: Path) -> None:
-    """The repository as it is here, without what git ignores."""
+def copy_repository(copy: Path, *needed: str) -> None:
+    """The repository as it is here, or what is needed of it, without what git ignores."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *NEEDED],
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *needed],
         cwd=ROOT,
         capture_output=True,
         check=True,
@@ -114,7 +117,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[Place | None, tup
 
     def verdict(left_out: Place | None) -> tuple[int, str]:
         copy = tmp_path_factory.mktemp(left_out.__name__ if left_out else "complete")
-        copy_repository(copy)
+        copy_repository(copy, *NEEDED)
         for place in PLACES:
             if place is not left_out:
                 place(copy)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deployments.check import mistakes
-from deployments.stanzas import load, parse
 from flows.core.domain import JobType
+from flows.core.prefect_yaml import load, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api.main import create_api, wrap
 from api.runtime import Runtime, build_runtime
@@ -31,6 +33,8 @@ class Shim:
     clerk: FakeClerk
     prefect: FakePrefect
     tokens: Tokens
+    api: FastAPI
+    app: ASGIApp
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
         """GET as the admin."""
@@ -44,6 +48,16 @@ class Shim:
     async def put(self, path: str, body: Any) -> httpx.Response:
         """PUT as the admin."""
         return await self.http.put(path, json=body, headers=self.tokens.admin_headers())
+
+    async def patch(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        """PATCH as the admin."""
+        sent = self.tokens.admin_headers() | {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.patch(path, json=body, headers=sent)
+
+    async def delete(self, path: str, **headers: str) -> httpx.Response:
+        """DELETE as the admin."""
+        sent = self.tokens.admin_headers() | {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.delete(path, headers=sent)
 
     async def trigger(self, body: Any = None, **headers: str) -> httpx.Response:
         """POST /api/jobs/trigger as the admin."""
@@ -78,10 +92,21 @@ def environment(database: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         "CLERK_ISSUER": ISSUER,
         "CLERK_API_URL": "https://clerk-api",
         "ALLOWED_ORIGINS": ORIGIN,
+        "DOCS_ENABLED": "true",
+        "DASHBOARD_DIR": "a folder that is not there",  # reading a built one costs every test its time
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    for name in ("CLERK_JWKS_URL", "CLERK_JWT_KEY", "CLERK_AUTHORIZED_PARTIES", "SERVICE_TOKEN", "CURSOR_SECRET"):
+    for name in (
+        "CLERK_JWKS_URL",
+        "CLERK_PUBLISHABLE_KEY",
+        "DASHBOARD_SIGN_IN_URL",
+        "CLERK_JWT_KEY",
+        "CLERK_AUTHORIZED_PARTIES",
+        "SERVICE_TOKEN",
+        "CURSOR_SECRET",
+        "MACHINE_KEYS",
+    ):
         monkeypatch.delenv(name, raising=False)
     flow_settings.cache_clear()
     yield
@@ -99,13 +124,14 @@ def make_shim(environment: None, clean_database: Stack, tokens: Tokens) -> MakeS
         runtime = build_runtime(
             settings, prefect=httpx.MockTransport(prefect.answer), neighbours=httpx.MockTransport(clerk.answer)
         )
-        app = wrap(create_api(runtime), settings)
+        api = create_api(runtime)
+        app = wrap(api, settings)
         await database_client.close()
         transport = httpx.ASGITransport(app)
         async with runtime.connected(), httpx.AsyncClient(transport=transport, base_url="http://shim") as http:
             if catalogue:
                 await runtime.catalogue.refresh(runtime.orchestrator)
-            yield Shim(runtime, http, clerk, prefect, tokens)
+            yield Shim(runtime, http, clerk, prefect, tokens, api, app)
 
     return make
 

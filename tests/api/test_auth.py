@@ -1,128 +1,34 @@
-"""Every route of the API against every kind of token: the same row of cases, the exact answer, and no side effect."""
+"""Clerk's keys and roles as the shim asks for them; every route against every kind of token: test_security_table."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from api.auth import Actor
+from api.clerk import FRESH_SECONDS, STALE_SECONDS, Roles
+from api.neighbours import Neighbours
+from api.users import Users
 from tests.api.conftest import MakeShim, Shim
-from tests.api.fakes import ADMIN, KID, ORIGIN, PLAIN, Tokens
-from tests.conftest import Connection
+from tests.api.fakes import ADMIN, KID, ORIGIN, Tokens
 
-JOB = "5f0c2b1e-0000-4000-8000-000000000001"
-ROUTES = [
-    ("POST", "/api/jobs/trigger", 202),
-    ("GET", "/api/jobs", 200),
-    ("GET", f"/api/jobs/{JOB}", 404),
-    ("POST", f"/api/jobs/{JOB}/cancel", 404),
-    ("POST", f"/api/jobs/{JOB}/retry", 404),
-    ("GET", f"/api/jobs/{JOB}/explain", 404),
-    ("GET", "/api/maintenance", 200),
-    ("PUT", "/api/maintenance", 200),
-]
-BODIES = {
-    ("POST", "/api/jobs/trigger"): {"jobType": "crawl_pending"},
-    ("PUT", "/api/maintenance"): {"paused": False},
-}
-
-MISSING = (401, "MISSING_AUTHORIZATION", "Missing authorization")
-INVALID = (401, "INVALID_TOKEN", "Invalid or expired token")
-FORBIDDEN = (403, "ADMIN_REQUIRED", "Admin access required")
+SHORT_KEY = Tokens().jwk(rsa.generate_private_key(public_exponent=65537, key_size=1024))
 
 
-def now() -> int:
-    return int(time.time())
+def age(shim: Shim, seconds: float) -> None:
+    """Makes the keys that long older."""
+    keys: Any = shim.runtime.authenticator.keys
+    for at in ("_fetched_at", "_tried_at", "_unknown_at"):
+        setattr(keys, at, getattr(keys, at) - seconds)
 
 
-# Each takes the tokens and gives the value of the Authorization header.
-CASES: dict[str, tuple[Callable[[Tokens], str | None], tuple[int, str, str]]] = {
-    "no header": (lambda _: None, MISSING),
-    "another scheme": (lambda _: "Basic dXNlcjpwYXNz", INVALID),
-    "a scheme without a token": (lambda _: "Bearer", INVALID),
-    "garbage": (lambda _: "Bearer garbage", INVALID),
-    "garbage in three parts": (lambda _: "Bearer a.b.c", INVALID),
-    "a header nested deeper than a parser goes": (lambda _: f"Bearer {'W1tb' * 3900}.e30.e30", INVALID),
-    "a token as long as a book": (lambda t: f"Bearer {t.sign(padding='x' * 20_000)}", INVALID),
-    "expired": (lambda t: f"Bearer {t.sign(exp=now() - 10)}", INVALID),
-    "not valid yet": (lambda t: f"Bearer {t.sign(nbf=now() + 30)}", INVALID),
-    "without exp": (lambda t: f"Bearer {t.sign(exp=None)}", INVALID),
-    "without nbf": (lambda t: f"Bearer {t.sign(nbf=None)}", INVALID),
-    "without sub": (lambda t: f"Bearer {t.sign(sub=None)}", INVALID),
-    "a sub that is a path": (lambda t: f"Bearer {t.sign(sub='../v1/users/user_admin')}", INVALID),
-    "wrong issuer": (lambda t: f"Bearer {t.sign(iss='https://evil.test')}", INVALID),
-    "issuer with a slash more": (lambda t: f"Bearer {t.sign(iss='https://clerk.test/')}", INVALID),
-    "wrong azp": (lambda t: f"Bearer {t.sign(azp='https://evil.test')}", INVALID),
-    "azp that is a list": (lambda t: f"Bearer {t.sign(azp=[ORIGIN])}", INVALID),
-    "pending session": (lambda t: f"Bearer {t.sign(sts='pending')}", INVALID),
-    "HS256 with the public key": (
-        lambda t: f"Bearer {t.by_hand({'alg': 'HS256', 'kid': KID}, t.public_pem())}",
-        INVALID,
-    ),
-    "alg none": (lambda t: f"Bearer {t.by_hand({'alg': 'none', 'kid': KID}, None)}", INVALID),
-    "signed by another key": (lambda t: f"Bearer {t.sign(key=t.other_key)}", INVALID),
-    "unknown kid": (lambda t: f"Bearer {t.sign(headers={'kid': 'ins_9'})}", INVALID),
-    "kid that is no text": (lambda t: f"Bearer {t.by_hand({'alg': 'RS256', 'kid': 7}, None)}", INVALID),
-    "embedded jwk": (lambda t: f"Bearer {t.sign(key=t.other_key, headers={'jwk': t.jwk(t.other_key)})}", INVALID),
-    "jku": (lambda t: f"Bearer {t.sign(key=t.other_key, headers={'jku': 'https://evil.test/jwks.json'})}", INVALID),
-    "crit": (lambda t: f"Bearer {t.sign(headers={'crit': ['exp']})}", INVALID),
-    "plain user": (lambda t: f"Bearer {t.sign(sub=PLAIN)}", FORBIDDEN),
-    "somebody Clerk does not have": (lambda t: f"Bearer {t.sign(sub='user_gone')}", FORBIDDEN),
-    "role in the wrong case": (lambda t: f"Bearer {t.sign(metadata={'role': 'Admin'})}", FORBIDDEN),
-    "role with a space": (lambda t: f"Bearer {t.sign(metadata={'role': 'admin '})}", FORBIDDEN),
-    "role in a list": (lambda t: f"Bearer {t.sign(metadata={'role': ['admin']})}", FORBIDDEN),
-    "role true": (lambda t: f"Bearer {t.sign(metadata={'role': True})}", FORBIDDEN),
-    "metadata without a role": (lambda t: f"Bearer {t.sign(metadata={})}", FORBIDDEN),
-    "metadata that is a text": (lambda t: f"Bearer {t.sign(metadata='admin')}", FORBIDDEN),
-}
-
-
-async def call(shim: Shim, method: str, path: str, authorization: str | None) -> Any:
-    headers = {} if authorization is None else {"Authorization": authorization}
-    return await shim.http.request(method, path, headers=headers, json=BODIES.get((method, path)))
-
-
-@pytest.mark.parametrize("case", CASES)
-async def test_every_route_refuses(shim: Shim, sql: Connection, case: str) -> None:
-    authorization, (status, code, sentence) = CASES[case]
-    for method, path, _ in ROUTES:
-        answer = await call(shim, method, path, authorization(shim.tokens))
-        body = answer.json()
-        assert (answer.status_code, body["code"], body["error"]) == (status, code, sentence), (method, path)
-        assert body["requestId"] == answer.headers["x-request-id"]
-        if status == 401:
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert await sql.fetchval("select count(*) from scheduled_jobs") == 0
-    assert await sql.fetchval("select count(*) from scheduler_audit") == 0
-    assert await sql.fetchval("select count(*) from maintenance") == 0
-    assert {request.url.host for request in shim.clerk.requests} <= {"clerk.test", "clerk-api"}
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [
-        {},  # the role comes from Clerk's API
-        {"metadata": {"role": "admin"}},  # the role comes with the token
-        {"azp": ORIGIN},
-        {"exp": None, "lifetime": "skew"},  # expired 3 s ago: within the skew
-        {"sts": "active"},
-        {"aud": "something"},  # Clerk lets an instance add it; nothing is promised about it
-    ],
-)
-async def test_every_route_lets_an_admin_in(shim: Shim, claims: dict[str, Any]) -> None:
-    if claims.pop("lifetime", None):
-        claims["exp"] = now() - 3
-    for method, path, status in ROUTES:
-        answer = await call(shim, method, path, f"Bearer {shim.tokens.sign(**claims)}")
-        assert answer.status_code == status, (method, path, answer.text)
-
-
-async def test_two_authorization_headers_are_refused(shim: Shim) -> None:
-    header = ("Authorization", shim.tokens.admin_headers()["Authorization"])
-    assert (await shim.http.get("/api/jobs", headers=[header, header])).status_code == 401
+async def call(shim: Shim, method: str, path: str, authorization: str) -> Any:
+    return await shim.http.request(method, path, headers={"Authorization": authorization})
 
 
 async def test_who_may_not_call_is_told_so_before_the_body_is_looked_at(shim: Shim) -> None:
@@ -161,6 +67,59 @@ class TestKeys:
         # The key that Clerk has withdrawn is refused from then on.
         assert (await shim.get("/api/jobs")).status_code == 401
 
+    async def test_a_flood_one_after_another_makes_no_more(self, shim: Shim) -> None:
+        for number in range(1000):
+            token = shim.tokens.sign(headers={"kid": f"ins_{number}x"})
+            assert (await call(shim, "GET", "/api/jobs", f"Bearer {token}")).status_code == 401
+        assert shim.clerk.calls["keys"] <= 2
+
+    async def test_a_flood_does_not_hold_up_good_tokens_while_clerk_hangs(self, shim: Shim) -> None:
+        assert (await shim.get("/api/jobs")).status_code == 200
+        shim.clerk.hanging = {"keys"}
+        flood = [
+            asyncio.create_task(call(shim, "GET", "/api/jobs", f"Bearer {shim.tokens.sign(headers={'kid': f'x{n}'})}"))
+            for n in range(100)
+        ]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(1.5):  # Clerk is given up after 2 s
+            assert (await shim.get("/api/jobs")).status_code == 200
+        assert {answer.status_code for answer in await asyncio.gather(*flood)} <= {401, 503}
+        assert shim.clerk.calls["keys"] == 2
+
+    async def test_a_key_that_was_withdrawn_while_nobody_called_is_refused(self, shim: Shim) -> None:
+        assert (await shim.get("/api/jobs")).status_code == 200
+        shim.clerk.keys = [shim.tokens.jwk(shim.tokens.other_key, "ins_2")]
+        age(shim, STALE_SECONDS + 1)
+        assert (await shim.get("/api/jobs")).status_code == 401
+        assert shim.clerk.calls["keys"] == 2
+
+    async def test_old_keys_are_fetched_beside_the_answer(self, shim: Shim) -> None:
+        assert (await shim.get("/api/jobs")).status_code == 200
+        shim.clerk.hanging = {"keys"}
+        age(shim, FRESH_SECONDS + 1)
+        async with asyncio.timeout(1.5):
+            assert {(await shim.get("/api/jobs")).status_code for _ in range(5)} == {200}
+        assert shim.clerk.calls["keys"] == 2
+
+    async def test_a_long_outage_is_waited_for_once(self, shim: Shim) -> None:
+        assert (await shim.get("/api/jobs")).status_code == 200
+        shim.clerk.down = {"keys"}
+        age(shim, STALE_SECONDS + 1)
+        assert {(await shim.get("/api/jobs")).status_code for _ in range(20)} == {200}
+        assert shim.clerk.calls["keys"] == 2
+
+    async def test_of_two_keys_with_one_id_the_first_counts(self, shim: Shim) -> None:
+        shim.clerk.keys = [shim.tokens.jwk(), shim.tokens.jwk(shim.tokens.other_key)]
+        assert (await shim.get("/api/jobs")).status_code == 200
+        second = shim.tokens.sign(key=shim.tokens.other_key)
+        assert (await call(shim, "GET", "/api/jobs", f"Bearer {second}")).status_code == 401
+
+    async def test_a_key_for_something_else_does_not_stand_for_one_of_the_same_id(self, shim: Shim) -> None:
+        for_encryption = {**shim.tokens.jwk(shim.tokens.other_key), "use": "enc"}
+        other_algorithm = {**shim.tokens.jwk(shim.tokens.other_key), "alg": "RS512"}
+        shim.clerk.keys = [for_encryption, other_algorithm, shim.tokens.jwk()]
+        assert (await shim.get("/api/jobs")).status_code == 200
+
     async def test_known_keys_serve_through_an_outage(self, shim: Shim) -> None:
         assert (await shim.get("/api/jobs")).status_code == 200
         shim.clerk.down = {"keys"}
@@ -176,7 +135,15 @@ class TestKeys:
         assert answer.headers["retry-after"] == "5"
 
     @pytest.mark.parametrize(
-        "published", [[], [{"kid": KID, "kty": "oct", "k": "c2VjcmV0"}], ["x"], [{"kid": KID, "kty": "RSA", "n": "!"}]]
+        "published",
+        [
+            [],
+            ["x"],
+            [{"kid": KID, "kty": "oct", "k": "c2VjcmV0"}],
+            [{"kid": KID, "kty": "RSA", "n": "!"}],
+            [{"kid": KID, "kty": "RSA", "n": "AQAB", "e": "AQAB"}],
+            [SHORT_KEY],
+        ],
     )
     async def test_a_key_set_without_a_usable_key_is_an_outage(self, shim: Shim, published: Any) -> None:
         shim.clerk.keys = published
@@ -207,3 +174,29 @@ class TestRoles:
         shim.clerk.down = {"roles"}
         token = shim.tokens.sign(sub=ADMIN, metadata={"role": "admin"})
         assert (await call(shim, "GET", "/api/jobs", f"Bearer {token}")).status_code == 200
+
+    async def test_clerk_is_left_alone_for_as_long_as_it_asks(self, shim: Shim) -> None:
+        shim.clerk.limited = True
+        answers = [
+            await call(shim, "GET", "/api/jobs", f"Bearer {shim.tokens.sign(sub=f'user_{number}')}")
+            for number in range(5)
+        ]
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} <= {(503, "30"), (503, "29")}
+        assert shim.clerk.calls["roles"] == 1
+
+    @pytest.mark.parametrize("who", ["../../v1/jwks", "a/b", "a?b=c", "a#b", "@evil.test", "a%2fb", "//evil.test"])
+    async def test_an_id_changes_neither_host_nor_path(self, who: str) -> None:
+        asked: list[httpx.URL] = []
+
+        def note(request: httpx.Request) -> httpx.Response:
+            asked.append(request.url)
+            return httpx.Response(404)
+
+        async with Neighbours(httpx.MockTransport(note)).opened() as neighbours:
+            await Roles(neighbours, "https://clerk-api", "sk").role(who)
+            await Users(neighbours, "http://user-service", 1, None)._from_service(Actor(who, "t"))
+        quoted = quote(who, safe="").encode()
+        assert [(url.host, url.raw_path) for url in asked] == [
+            ("clerk-api", b"/v1/users/" + quoted),
+            ("user-service", b"/api/users/" + quoted),
+        ]

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from flows.core import scheduled_jobs
+from flows.core.domain import JobType
 from tests.api.conftest import MakeShim, Shim
 from tests.api.fakes import PLAIN
 from tests.api.test_reading import insert
 from tests.conftest import Connection
 
 RUN = UUID("0a7be001-52d7-4c1e-9b60-3d1f6f1c9a34")
+
+
+def runs_on(shim: Shim, pool_type: str | None) -> None:
+    """As if Prefect had told what the pool is, or, with None, had not yet."""
+    orchestrator = shim.runtime.orchestrator
+    orchestrator.pools = dict.fromkeys(JobType, "stumbleable")
+    orchestrator.pool_types = {"stumbleable": pool_type} if pool_type else {}
 
 
 async def explained(shim: Shim, job_id: str) -> Any:
@@ -40,7 +48,9 @@ class TestWho:
         plain = {"Authorization": f"Bearer {shim.tokens.sign(sub=PLAIN)}"}
         assert (await shim.http.get(f"/api/jobs/{job_id}/explain", headers=plain)).status_code == 403
 
-    @pytest.mark.parametrize("job_id", [str(uuid4()), "nope", "%00", uuid4().hex])
+    @pytest.mark.parametrize(
+        "job_id", ["5f0c2b1e-0000-4000-8000-000000000001", "nope", "%00", "5f0c2b1e000040008000000000000001"]
+    )
     async def test_unknown(self, shim: Shim, job_id: str) -> None:
         answer = await shim.get(f"/api/jobs/{job_id}/explain")
         assert (answer.status_code, answer.json()["error"]) == (404, "Job not found")
@@ -137,7 +147,7 @@ class TestSituations:
         shim.prefect.add_pod_event(RUN, "pending")
         shim.prefect.add_pod_event(RUN, "pending", **{"kubernetes.diagnosis": "Unschedulable.Taint"})
         for known in (None, "kubernetes"):
-            shim.runtime.orchestrator.pool_type = known
+            runs_on(shim, known)
             said = await explained(shim, job_id)
             assert said["sentence"].startswith("Its pod crawl-pending-x7 is pending since ")
             assert said["sentence"].endswith(" (Unschedulable.Taint).")
@@ -149,11 +159,11 @@ class TestSituations:
         job_id = await dispatched(sql)
         shim.prefect.set_run(RUN, "PENDING")
         assert "pod" not in (await explained(shim, job_id))["checks"]  # the type is not known, and nothing was told
-        shim.runtime.orchestrator.pool_type = "process"
+        runs_on(shim, "process")
         shim.prefect.asked.clear()
         assert "pod" not in (await explained(shim, job_id))["checks"]
         assert "/events/filter" not in [path for path, _ in shim.prefect.asked]
-        shim.runtime.orchestrator.pool_type = "kubernetes"
+        runs_on(shim, "kubernetes")
         assert (await explained(shim, job_id))["checks"]["pod"]["detail"] == "Kubernetes has told of no pod for it yet."
 
     async def test_it_runs_and_a_neighbour_refuses(self, shim: Shim, sql: Connection) -> None:
@@ -205,7 +215,7 @@ class TestSituations:
         shim.prefect.workers = [{"nonsense": True}]
         shim.prefect.runs[str(RUN)] = {"nonsense": True}
         shim.prefect.log_lines = [{"nonsense": True}]
-        shim.runtime.orchestrator.pool_type = "process"
+        runs_on(shim, "process")
         said = await explained(shim, job_id)
         assert said["checks"]["prefect"]["ok"] is False
         assert said["checks"]["run"]["ok"] is None

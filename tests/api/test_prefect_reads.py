@@ -115,3 +115,11 @@ async def told(orchestrator: Orchestrator, run: UUID, phase: str, diagnosis: str
                 assert sign.pod == "crawl-x7"
                 return sign
             await asyncio.sleep(0.2)
+
+
+async def test_of_two_pools_the_one_without_a_worker_is_told(orchestrator: Orchestrator) -> None:
+    orchestrator.pools = {"crawl_pending": "stumbleable", "weekly_digest": "stumbleable-warm"}
+    assert await orchestrator.quietest_pool("stumbleable") == ("stumbleable-warm", None)
+    orchestrator.pools = {}
+    pool, sign = await orchestrator.quietest_pool("stumbleable")
+    assert (pool, sign is not None) == ("stumbleable", True)

@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,6 +55,19 @@ async def running(**environment: str) -> AsyncIterator[tuple[Process, str]]:
         await process.communicate()
 
 
+def _usable(database: Stack) -> tuple[dict[str, str], dict[str, str]]:
+    """The environment of a process on the tests' database, and an admin's headers that need no Clerk."""
+    tokens = Tokens()
+    environment = {
+        "SUPABASE_URL": database.wiring.supabase_url,
+        "SUPABASE_SERVICE_KEY": database.wiring.service_key,
+        "CLERK_ISSUER": "https://clerk.test",
+        "CLERK_JWT_KEY": tokens.public_pem().decode(),
+        "USER_SERVICE_URL": "http://127.0.0.1:9",
+    }
+    return environment, {"Authorization": f"Bearer {tokens.sign(metadata={'role': 'admin'})}"}
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
@@ -74,6 +89,17 @@ async def test_it_refuses_to_start_and_names_what_is_wrong(changed: dict[str, st
         assert secret not in told.decode()
 
 
+async def test_a_port_that_is_taken_is_told_before_anything_is_begun() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        process = await start(PORT=str(port))
+        output, told = await process.communicate()
+    assert (process.returncode, output) == (2, b"")
+    assert told.decode() == (
+        f"The shim cannot start.\nPort {port} of 127.0.0.1 is taken: end who listens there, or set another PORT.\n"
+    )
+
+
 async def test_it_starts_answers_and_ends_while_every_neighbour_is_away() -> None:
     async with running() as (process, url), httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(f"{url}/health")).status_code == 200
@@ -86,6 +112,28 @@ async def test_it_starts_answers_and_ends_while_every_neighbour_is_away() -> Non
     assert errors == b""
     for line in output.decode().splitlines():
         assert {"time", "level", "logger", "message"} <= set(json.loads(line))
+
+
+@pytest.mark.usefixtures("clean_database")
+async def test_open_streams_do_not_hold_up_the_end(database: Stack) -> None:
+    environment, headers = _usable(database)
+    async with (
+        running(**environment) as (process, url),
+        httpx.AsyncClient(trust_env=False, headers=headers) as http,
+        http.stream("GET", f"{url}/api/jobs/stream") as answer,
+    ):
+        told = answer.aiter_lines()
+        while await anext(told) != "event: ready":
+            pass
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        async for _ in told:
+            pass
+        assert time.monotonic() - began < 2
+        output, errors = await process.communicate()
+        assert time.monotonic() - began < 4
+    assert (process.returncode, errors) == (-signal.SIGTERM, b"")
+    assert "error" not in {json.loads(line)["level"] for line in output.decode().splitlines()}
 
 
 async def test_a_request_is_one_log_line_with_its_id() -> None:
@@ -108,16 +156,7 @@ async def test_a_client_that_sends_too_much_sees_the_answer() -> None:
 @pytest.mark.usefixtures("clean_database")
 async def test_a_job_that_was_answered_for_survives_sigkill(database: Stack) -> None:
     """Prefect and Clerk are away; a PEM verifies the token, and the row is there after the process is gone."""
-    wiring = database.wiring
-    tokens = Tokens()
-    environment = {
-        "SUPABASE_URL": wiring.supabase_url,
-        "SUPABASE_SERVICE_KEY": wiring.service_key,
-        "CLERK_ISSUER": "https://clerk.test",
-        "CLERK_JWT_KEY": tokens.public_pem().decode(),
-        "USER_SERVICE_URL": "http://127.0.0.1:9",
-    }
-    headers = {"Authorization": f"Bearer {tokens.sign(metadata={'role': 'admin'})}"}
+    environment, headers = _usable(database)
     async with running(**environment) as (process, url), httpx.AsyncClient(trust_env=False, headers=headers) as http:
         job_id = (await http.post(f"{url}/api/jobs/trigger", json={"jobType": "crawl_pending"})).json()["id"]
         process.kill()

@@ -17,7 +17,7 @@ from tests.api.test_trigger import INTERNAL, insert_admin
 from tests.conftest import Connection
 
 RUN = UUID("0a7be001-52d7-4c1e-9b60-3d1f6f1c9a34")
-NO_IDS = [str(uuid4()), "nope", "1", "%00", uuid4().hex, "é"]
+NO_IDS = ["5f0c2b1e-0000-4000-8000-000000000001", "nope", "1", "%00", "5f0c2b1e000040008000000000000001", "é"]
 
 
 async def row(sql: Connection, job_id: str) -> Any:

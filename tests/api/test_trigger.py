@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -102,9 +103,12 @@ MALFORMED = [
     (b'{"jobType": ', "body: not valid JSON"),
     (b"", "body: required"),
     (b'{"jobType": "crawl_pending", "parameters": {"max_items": NaN}}', "parameters.max_items: NaN"),
-    (b"[" * 5000, "body"),  # deeper than a parser goes
-    (b'{"jobType": "crawl_pending", "parameters": {"max_items": ' + b"9" * 5000 + b"}}", ""),  # an endless number
-    (b"\xff\xfe", ""),
+    (b"[" * 5000, "body: not JSON that can be read"),  # deeper than a parser goes
+    (b'{"jobType": "crawl_pending", "parameters": {"max_items": ' + b"9" * 5000 + b"}}", "body: not JSON that can be"),
+    (b'{"jobType": "crawl_pending", "parameters": {"max_items": 1e400}}', "parameters.max_items: NaN and Infinity"),
+    (b'{"jobType": "crawl_pending", "triggeredBy": "\xe9"}', "body: not JSON that can be read: UTF-8"),
+    (b"\xff\xfe", "body: not valid JSON"),
+    (gzip.compress(b'{"jobType": "crawl_pending"}'), "not compressed"),
 ]
 
 
@@ -114,6 +118,14 @@ async def test_trigger_refuses_malformed_json(shim: Shim, content: bytes, senten
     answer = await shim.http.post("/api/jobs/trigger", content=content, headers=headers)
     assert answer.status_code == 400
     assert sentence in answer.json()["error"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("content_type", ["application/json", "APPLICATION/JSON; charset=utf-8", "application/x+json"])
+async def test_trigger_reads_json_however_it_is_sent(shim: Shim, encoding: str, content_type: str) -> None:
+    headers = shim.tokens.admin_headers() | {"Content-Type": content_type}
+    body = ' {"jobType": "crawl_pending"}\n'.encode(encoding)
+    assert (await shim.http.post("/api/jobs/trigger", content=body, headers=headers)).status_code == 202
 
 
 async def test_trigger_without_json_content_type_says_so(shim: Shim) -> None:

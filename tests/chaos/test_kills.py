@@ -52,7 +52,7 @@ async def recovery_of(admin: Admin, job_id: str) -> Any:
     return await admin.sql.fetchval("select id::text from public.scheduled_jobs where retry_of = $1", job_id)
 
 
-@pytest.mark.parametrize("moment", moments())
+@pytest.mark.parametrize("moment", [pytest.param(one, id=f"kill {n}") for n, one in enumerate(moments(), start=1)])
 async def test_a_killed_worker_and_flow_lose_nothing(admin: Admin, moment: float) -> None:
     print(f"SIGKILL {moment} s after the trigger (SEED={SEED})")
     await admin.seed_bulk(PAGES)

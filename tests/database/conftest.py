@@ -31,6 +31,17 @@ class Scheduler:
         found = await self.connection.fetch(f"select * from public.{function}({names})", *parameters.values())
         return [dict(row) for row in found]
 
+    async def rows_read(self, statement: str) -> int:
+        """How many rows of scheduled_jobs a statement looks at."""
+        looked_at = (
+            "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables"
+            " where relid = 'public.scheduled_jobs'::regclass"
+        )
+        async with self.connection.transaction():
+            before: int = await self.connection.fetchval(looked_at)
+            await self.connection.fetch(statement)
+            return int(await self.connection.fetchval(looked_at)) - before
+
     async def accept(self, priority: str = "MEDIUM", key: str | None = "crawl_pending", **job: Any) -> UUID:
         """A job as the dashboard makes it; its id."""
         job = {"job_type": "crawl_pending", "origin": "dashboard", "priority": priority, "exclusive_key": key, **job}
@@ -98,7 +109,8 @@ class Scheduler:
 
 async def _connect(stack: Stack) -> Connection:
     connection = await asyncpg.connect(stack.wiring.database_url)
-    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     return connection
 
 

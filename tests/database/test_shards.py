@@ -20,7 +20,9 @@ class Parent:
     @classmethod
     async def started(cls, scheduler: Scheduler, **job: Any) -> Parent:
         made = await scheduler.accept(key="weekly_digest", job_type="weekly_digest", **job)
-        return cls(scheduler, made, (await scheduler.take(made))["fence"])
+        taken = await scheduler.take(made)
+        assert taken["decision"] == "go", taken
+        return cls(scheduler, made, taken["fence"])
 
     async def fan_out(self, count: int) -> list[UUID]:
         shards: list[UUID] = await self.scheduler.call(

@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
 import httpx
 
 from sandbox import seed
+from sandbox.parts import dying_with_us
+from sandbox.ports import HOST, free_ports
+from sandbox.process import Process
 from sandbox.stack import Stack
+from sandbox.state import REPOSITORY
+from tests.conftest import empty_tables
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Job: TypeAlias = dict[str, Any]
@@ -117,10 +126,60 @@ class Admin:
             runs: list[dict[str, Any]] = answer.raise_for_status().json()
             return [run for run in runs if job_id in (run["idempotency_key"] or "") or run["id"] == job_id]
 
+    async def runs_by_key(self) -> Counter[str]:
+        """How many flow runs Prefect has for each idempotency key; a run without one counts under its id."""
+        found: Counter[str] = Counter()
+        async with httpx.AsyncClient(trust_env=False, headers=self.stack.wiring.prefect_headers) as http:
+            while True:
+                page: dict[str, Any] = {"limit": 200, "offset": found.total(), "sort": "ID_DESC"}
+                answer = await http.post(f"{self.stack.wiring.url('prefect')}/flow_runs/filter", json=page)
+                runs: list[dict[str, Any]] = answer.raise_for_status().json()
+                found.update(run["idempotency_key"] or run["id"] for run in runs)
+                if len(runs) < page["limit"]:
+                    return found
+
     async def row(self, job_id: str) -> dict[str, Any]:
         found = await self.sql.fetchrow("select * from public.scheduled_jobs where id = $1", job_id)
         assert found is not None
         return dict(found)
+
+
+async def forget_everything(stack: Stack) -> None:
+    """No job, and no flow run that a worker could take later. No shim may run: it would dispatch and repair."""
+    await empty_tables(stack)
+    async with httpx.AsyncClient(trust_env=False, headers=stack.wiring.prefect_headers, timeout=30) as http:
+        while True:
+            answer = await http.post(f"{stack.wiring.url('prefect')}/flow_runs/bulk_delete", json={"limit": 50})
+            if not answer.raise_for_status().json()["deleted"]:
+                return
+
+
+@asynccontextmanager
+async def another_shim(stack: Stack, **settings: str) -> AsyncIterator[tuple[str, Process]]:
+    """The address of a second shim with the settings of the first, but for those given, and its process."""
+    port = free_ports(["shim"])["shim"]
+    process = Process(
+        dying_with_us([sys.executable, "-m", "api"]),
+        env={**stack.wiring.base_environment(), **stack.wiring.shim_environment(), **settings, "PORT": str(port)},
+        log=stack.state.log("shim-2"),
+        cwd=REPOSITORY,
+    )
+    address = f"http://{HOST}:{port}"
+    try:
+        async with httpx.AsyncClient(trust_env=False) as http:
+
+            async def listens() -> bool:
+                with suppress(httpx.TransportError):
+                    return (await http.get(f"{address}/health")).is_success
+                return False
+
+            await until(listens, seconds=30, what="the second shim listens")
+        yield address, process
+    finally:
+        process.send(signal.SIGTERM)
+        if not await process.wait(10):
+            process.send(signal.SIGKILL)
+            await process.exited.wait()
 
 
 async def connect(stack: Stack) -> Connection:

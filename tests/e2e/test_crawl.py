@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sandbox.standins.site_pages import SEED_PAGES
-from tests.e2e.harness import Admin, until
+from tests.e2e.harness import Admin, connect, until
 from tests.e2e.test_deaths import on_the_fork_server, process_of, recovered
 
 
@@ -195,11 +195,16 @@ async def test_a_recrawl_that_is_killed_loses_no_row_and_shows_none_as_pending(a
     ids = await crawled_long_ago(admin, 150)
     more: dict[str, Any] = {"older_than_days": 30} if mode == "stale" else {"ids": ids}
     seen: set[str] = set()
+    # On a connection of its own: one does one thing at a time.
+    watcher = Admin(admin.stack, admin.http, await connect(admin.stack))
 
     async def watch() -> None:
-        while True:
-            seen.update(await admin.crawl_statuses())
-            await asyncio.sleep(0.05)
+        try:
+            while True:
+                seen.update(await watcher.crawl_statuses())
+                await asyncio.sleep(0.05)
+        finally:
+            await watcher.sql.close()
 
     await admin.fault("crawler", "slow", seconds=20, times=1)
     job = await admin.wait((await admin.trigger(parameters={"mode": mode, **more}))["id"], "running")

@@ -49,6 +49,10 @@ async def test_a_run_started_by_hand_gets_its_row_and_obeys_the_gate(admin: Admi
         {"mode": "pending", "max_items": 2, "older_than_days": None, "ids": None},
     )
     assert job["startedAt"] >= (await admin.job(holder["id"]))["completedAt"]
+    # The CLI had given it a name that means nothing.
+    runs = await admin.runs_of(job_id)
+    assert runs
+    assert all(run["name"].startswith("crawl_pending 20") for run in runs)
 
 
 async def test_a_run_that_cannot_start_ends_its_row_with_prefects_reason(admin: Admin) -> None:

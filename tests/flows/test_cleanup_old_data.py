@@ -25,7 +25,7 @@ from tests.maintenance import (
 
 TakeLease = Callable[[], Awaitable[None]]
 # Of a job that was killed there is more than of one that was not.
-JOBS = ("scheduled_jobs", "metrics_state")
+JOBS = ("scheduled_jobs", "job_stats_daily", "metrics_state")
 
 
 @pytest.fixture
@@ -62,6 +62,8 @@ async def end_state(sql: Connection) -> dict[str, Any]:
     state = await snapshot(sql, without=JOBS)
     left = "select to_jsonb(j)::text from scheduled_jobs j where job_type = 'crawl_pending' order by 1"
     state["scheduled_jobs"] = [row[0] for row in await sql.fetch(left)]
+    counted = "select day, sum(jobs) from job_stats_daily where job_type = 'crawl_pending' group by day order by day"
+    state["job_stats_daily"] = [tuple(row) for row in await sql.fetch(counted)]
     columns = "discovery_id, views_count, total_views_count, likes_count, saves_count, shares_count, skip_count"
     rows = await sql.fetch(f"select {columns} from content_metrics order by discovery_id")
     state["content_metrics"] = [tuple(row) for row in rows]
@@ -139,10 +141,14 @@ class TestRun:
                 await take_lease()
                 try:
                     await asyncio.wait_for(clean(parameters), dice.uniform(0, whole * (0.4 + kills / 10)))
-                    break
                 except TimeoutError:
                     kills += 1
-            assert kills >= 2
+                    continue
+                if kills >= 2:
+                    break
+                # It was measured on a busier machine, and is over before it is killed: once more, and sooner.
+                kills, whole = 0, whole / 2
+                await _put_back(sql)
             assert await end_state(sql) == clean_end
         finally:
             for row in await sql.fetch("select tablename from pg_tables where tablename like 'spare%'"):
@@ -153,7 +159,7 @@ async def _put_back(sql: Connection) -> None:
     """Everything as it was before the clean run."""
     await sql.execute(
         "truncate discoveries, scheduled_jobs, scheduled_jobs_archive, scheduler_audit, job_events, content_metrics,"
-        " trending_content, purged_interactions, metrics_state cascade"
+        " trending_content, purged_interactions, metrics_state, job_stats_daily cascade"
     )
     for table in ("discoveries", "scheduled_jobs", "scheduled_jobs_archive", "scheduler_audit", "job_events"):
         overriding = "overriding system value" if table in ("scheduler_audit", "job_events") else ""

@@ -132,3 +132,28 @@ async def test_no_answer_in_time_is_no_refused_connection(client: httpx.AsyncCli
     async with serving(serve) as url:
         with pytest.raises(httpx.ReadTimeout):
             await client.post(url, content=b"{}", timeout=0.2)
+
+
+async def test_the_environments_proxy_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with serving(serve) as url:
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("no_proxy", "spared.test")
+        for through_proxy in (True, False):
+            transport = ManyCalls(2, through_proxy=through_proxy)
+            try:
+                for host in ("far.test", "spared.test"):
+                    request = httpx.Request("GET", f"http://{host}/x")
+                    try:
+                        answer = await transport.handle_async_request(request)
+                    except httpx.ConnectError:
+                        continue  # nobody has such a name
+                    assert answer.content == b"ok"
+            finally:
+                await transport.aclose()
+    assert asked == [b"GET http://far.test/x HTTP/1.1"]

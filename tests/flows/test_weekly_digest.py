@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,10 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flows import weekly_digest as digest
-from flows.clients import http
 from flows.clients.discovery import Discovery
 from flows.core.errors import EndpointAbsent, Unavailable
-from flows.core.settings import settings
 from flows.weekly_digest import (
     FEWEST,
     LONGEST_DESCRIPTION,
@@ -381,19 +378,11 @@ def refusal(status: int, error: str = "no", **headers: str) -> httpx.Response:
 
 
 @pytest.fixture
-async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
+def service(neighbours: Callable[[Service], None], monkeypatch: pytest.MonkeyPatch) -> Service:
     made = Service()
-    monkeypatch.setenv("SUPABASE_URL", "http://database.test")
-    monkeypatch.setenv("SUPABASE_SERVICE_KEY", "x" * 20)
-    monkeypatch.setenv("DISCOVERY_SERVICE_URL", "http://discovery.test")
-    settings.cache_clear()
-    async with httpx.AsyncClient(transport=httpx.MockTransport(made)) as client:
-        monkeypatch.setattr(http, "_client", client)
-        monkeypatch.setattr(http, "_client_loop", asyncio.get_running_loop())
-        monkeypatch.setattr(http, "_silent_until", {})
-        monkeypatch.setattr(digest, "TOPIC_WAITS_SECONDS", (0.0, 0.0, 0.0))
-        yield made
-    settings.cache_clear()
+    neighbours(made)
+    monkeypatch.setattr(digest, "TOPIC_WAITS_SECONDS", (0.0, 0.0, 0.0))
+    return made
 
 
 async def test_a_repeated_item_and_one_in_another_shape_are_left_out(service: Service) -> None:

@@ -85,9 +85,15 @@ async def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path: Path, mon
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         monkeypatch.setattr("sandbox.wiring.FIXED", {**FIXED, "site": port})
-        with pytest.raises(SandboxError, match=rf"Port {port}, which site needs, is taken by pid {os.getpid()} "):
+        taken = rf"(?s)Port {port}, which site needs, is taken by pid {os.getpid()} .*; PORTS=free takes others"
+        with pytest.raises(SandboxError, match=taken):
             async with Stack(tmp_path, ports="fixed", parts=("site",)):
                 pass
+
+
+def test_ports_that_are_neither_fixed_nor_free_are_refused(tmp_path: Path) -> None:
+    done = _command(tmp_path, "up", "--ports", "any")
+    assert (done.returncode, done.stderr) == (1, "sandbox: PORTS is 'any'; it can be fixed or free.\n")
 
 
 async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

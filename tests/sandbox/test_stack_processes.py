@@ -12,7 +12,8 @@ from sandbox.parts import Part
 from sandbox.process import MARKER, Orphans, become_subreaper, descendants, is_alive, marked
 from sandbox.running import RunningPart
 
-_ID = "test-of-process-trees"
+# Of this process: another may run the same tests at the same time.
+_ID = f"test-of-process-trees-{os.getpid()}"
 
 
 @pytest.fixture

@@ -114,7 +114,8 @@ async def test_two_hundred_children_are_stopped(trials: Trials, tmp_path: Path) 
 async def test_cpu_time_is_limited(trials: Trials, tmp_path: Path) -> None:
     run = await trials.trigger(flows.burn, folder=tmp_path)
     try:
-        state = await trials.end(run, 9)
+        # Four seconds of CPU take longer by the clock where the machine is shared.
+        state = await trials.end(run, 30)
     finally:
         await trials.cancel(run)
     assert "limit of 4 s" in (state.message or "")

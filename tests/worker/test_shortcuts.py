@@ -8,6 +8,9 @@ from prefect import flow_engine
 from prefect._internal import version_checking
 from prefect.client import orchestration
 
+from flows.clients import tls
+from worker import shortcuts
+
 
 def test_prefect_opens_its_clients_with_a_context_of_the_ssl_module() -> None:
     assert "ssl.create_default_context(" in inspect.getsource(orchestration.SyncPrefectClient.__init__)
@@ -29,3 +32,9 @@ def test_the_engine_observes_suspensions_by_the_name_that_is_replaced() -> None:
 def test_the_engine_sends_heartbeats_by_the_name_that_is_replaced() -> None:
     for engine in (flow_engine.FlowRunEngine, flow_engine.AsyncFlowRunEngine):
         assert "_send_heartbeats(" in inspect.getsource(engine.run_context)
+
+
+def test_the_certificates_of_the_flows_clients_are_read_before_the_fork() -> None:
+    tls.trusted.cache_clear()
+    shortcuts._certificates_of_flows()
+    assert tls.trusted.cache_info().currsize == 1
