@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -29,6 +30,7 @@ _WRITTEN = re.compile(r"(\x1b\[\??([0-9;]*)([A-Za-z]))|([^\x1b])", re.DOTALL)
 # Whatever CI or a person has set: a test says itself what it wants.
 _STEERING = ("CI", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 _PATIENCE_SECONDS = 60.0
+_ENV = shutil.which("env") or "env"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -107,7 +109,7 @@ def watched(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = subprocess.Popen(
         # As a terminal's shell has it: whoever runs the tests in the background may have had Ctrl-C ignored for all.
-        ["env", "--default-signal=INT", *command],
+        [_ENV, "--default-signal=INT", *command],
         cwd=cwd,
         env=_environment(unset, {"TERM": "xterm-256color", **environment}),
         stdin=theirs,

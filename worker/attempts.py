@@ -21,7 +21,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.runner._cancellation_manager import CancellationManager
-from prefect.runner._control_channel import ControlChannel, ControlSignalStatus
+from prefect.runner._control_channel import ControlSignalStatus
 from prefect.runner._event_emitter import EventEmitter
 from prefect.runner._flow_run_executor import FlowRunExecutor
 from prefect.runner._process_manager import ProcessHandle
@@ -32,6 +32,7 @@ from prefect.utilities.engine import propose_state
 from flows.core.domain import JobStatus
 from flows.core.heartbeat import TOLD_VARIABLE
 from worker.cancels import CancelWatch
+from worker.control import Control
 from worker.crashes import crash_message
 from worker.launch import Kind, Launched, Launcher, Order
 from worker.processes import Processes, RunProcess, handle_of
@@ -47,8 +48,10 @@ class Attempts:
     def __init__(
         self, client: PrefectClient, launcher: Launcher, logger: logging.Logger | logging.LoggerAdapter[Any]
     ) -> None:
-        self.processes = Processes(on_add=self._on_add, on_remove=self._on_remove)
-        self.control_channel = ControlChannel()
+        self.control_channel = Control()
+        self.processes = Processes(
+            self.control_channel.is_unheard, on_add=self._on_add, on_remove=self._on_remove
+        )
         self.messages: dict[UUID, str] = {}
         """What the crash of a run is called, once its process has ended."""
         self.cancelled: set[UUID] = set()
@@ -130,6 +133,7 @@ class Attempts:
         told = await self.control_channel.signal(flow_run_id, "relinquish")
         if told is ControlSignalStatus.ALREADY_CONCLUDED:
             return
+        grace_seconds = 0 if self.control_channel.is_unheard(flow_run_id) else grace_seconds
         await process.end(min(grace_seconds, process.grace_seconds))
         if told is ControlSignalStatus.ACKNOWLEDGED:
             state = await self._proposer.propose_crashed(order.flow_run, message)
@@ -199,7 +203,7 @@ class Attempts:
 
     def _environment(self, order: Order) -> dict[str, str]:
         environment = {name: value for name, value in order.configuration.env.items() if value is not None}
-        if order.kind == "run" and self.control_channel._server is not None:  # noqa: SLF001  # it may have found no port
+        if order.kind == "run" and self.control_channel.is_open:
             port, token = self.control_channel.register(order.flow_run.id)
             environment |= {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
         if self._rows.can_tell:

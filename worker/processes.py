@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -41,11 +42,12 @@ class RunProcess:
                 os.kill(self.pid, number)
 
     async def end(self, grace_seconds: float) -> None:
-        """SIGTERM, and SIGKILL after the grace; returns when it is gone."""
-        self.send(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), grace_seconds)
-            return
+        """SIGTERM, and SIGKILL after the grace, or at once without one; returns when it is gone."""
+        if grace_seconds > 0:
+            self.send(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.exited.wait(), grace_seconds)
+                return
         self.send(signal.SIGKILL)
         self.groups.kill()
         await self.exited.wait()
@@ -98,17 +100,19 @@ def handle_of(process: RunProcess) -> ProcessHandle:
 class Processes(ProcessManager):
     """Prefect's map of flow runs to processes, with a kill that ends as soon as the process has.
 
-    Prefect's own looks every 3 s, and gives each run 30 s.
+    Prefect's own looks every 3 s, and gives each run 30 s. A run that `is_unheard` gets none.
     """
 
-    def __init__(self, **callbacks: Any) -> None:
+    def __init__(self, is_unheard: Callable[[UUID], bool], **callbacks: Any) -> None:
         super().__init__(**callbacks)
+        self._is_unheard = is_unheard
         self._all: list[RunProcess] = []
 
     async def kill(self, flow_run_id: UUID, grace_seconds: float = 30, *, force: bool = False) -> None:
         process = self.process(flow_run_id)
         if process is not None:
-            await process.end(0 if force else min(grace_seconds, process.grace_seconds))
+            at_once = force or self._is_unheard(flow_run_id)
+            await process.end(0 if at_once else min(grace_seconds, process.grace_seconds))
 
     def process(self, flow_run_id: UUID) -> RunProcess | None:
         """The process of a flow run, while Prefect's executor has it."""

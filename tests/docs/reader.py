@@ -120,9 +120,10 @@ class Reader:
         return body
 
     def asked(self, block: Block, word: str, *, seconds: float = 30) -> Answer:
-        """The first answer that has the word in it; the last one, where none has it in time."""
+        """The first answer that has the word in it."""
         deadline = time.monotonic() + seconds
-        while word not in json.dumps(answer := self.ask(block), separators=(",", ":")) and time.monotonic() < deadline:
+        while word not in json.dumps(answer := self.ask(block), separators=(",", ":")):
+            assert time.monotonic() < deadline, f"no {word} within {seconds:g} s:\n{answer}"
             time.sleep(0.5)
         return answer
 

@@ -19,6 +19,7 @@ NOT_ON_PROCESS = {
     "test_cpu_time_is_limited": "it sets no limit on CPU time",
     "test_a_run_that_ignores_sigterm_is_killed_after_its_grace": "its grace is 30 s and cannot be set",
     "test_cancel_while_starting_is_a_cancel": "it does not hear of a cancel before the run's process reports itself",
+    "test_cancel_before_it_can_be_told_so_is_a_cancel": "the run reports the signal as a crash",
     "test_cancel_ends_everything_the_run_has_started": "it signals the run's first process alone",
     "test_a_dead_process_is_called_by_its_signal": "it names a number, and guesses at the reason",
     "test_the_last_words_of_a_process_are_reported": "it streams them and forgets them",
@@ -157,6 +158,16 @@ async def test_cancel_while_starting_is_a_cancel(trials: Trials, tmp_path: Path)
     await until(is_taken, 20, "a worker has it")
     await trials.cancel(run)
     assert (await trials.end(run, 12)).is_cancelled()
+    assert not (tmp_path / "ended.json").exists()
+
+
+async def test_cancel_before_it_can_be_told_so_is_a_cancel(trials: Trials, tmp_path: Path) -> None:
+    run = await trials.trigger(flows.wait, {"env": {"CONNECT_LATE": "1"}}, folder=tmp_path, seconds=5)
+    await told(tmp_path, "started")
+    await trials.cancel(run)
+    assert (await trials.end(run, 12)).is_cancelled()
+    states = await trials.client.read_flow_run_states(run.id)
+    assert not [state for state in states if state.is_crashed()]
     assert not (tmp_path / "ended.json").exists()
 
 
