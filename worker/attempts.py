@@ -49,9 +49,7 @@ class Attempts:
         self, client: PrefectClient, launcher: Launcher, logger: logging.Logger | logging.LoggerAdapter[Any]
     ) -> None:
         self.control_channel = Control()
-        self.processes = Processes(
-            self.control_channel.is_unheard, on_add=self._on_add, on_remove=self._on_remove
-        )
+        self.processes = Processes(self.control_channel.is_unheard, on_add=self._on_add, on_remove=self._on_remove)
         self.messages: dict[UUID, str] = {}
         """What the crash of a run is called, once its process has ended."""
         self.cancelled: set[UUID] = set()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.requests import receive, send
+from worker.stamps import noted_imports, stamp
 from worker.stdio import replace_standard_streams
 
 # What a run would import only in its course, besides what it needs to begin (1.1 s in all).
@@ -62,17 +63,18 @@ def _preload(connection: socket.socket, modules: Iterable[str]) -> list[str]:
         importlib.import_module(name)
     before = set(sys.modules)
     problems = {}
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001  # a flow that cannot be imported fails in its own run, and says so there
-            problems[name] = f"{type(error).__name__}: {error}"
-        if _threads() != 1:
-            # A fork would copy the thread's locks without the thread.
-            send(connection, {"refused": name, "why": f"{_threads() - 1} threads run after its import"})
-            sys.exit(1)
+    with noted_imports() as noted:
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001  # a flow that cannot be imported fails in its own run, and says so there
+                problems[name] = f"{type(error).__name__}: {error}"
+            if _threads() != 1:
+                # A fork would copy the thread's locks without the thread.
+                send(connection, {"refused": name, "why": f"{_threads() - 1} threads run after its import"})
+                sys.exit(1)
     ours = [name for name in set(sys.modules) - before if _is_ours(name)]
-    files = sorted({file for name in ours if (file := _file_of(name))})
+    files = {str(Path(file).resolve()): noted.get(file) or stamp(file) for name in ours if (file := _file_of(name))}
     send(connection, {"ready": os.getpid(), "seconds": time.monotonic() - began, "files": files, "problems": problems})
     return ours
 
@@ -88,7 +90,7 @@ def _is_ours(name: str) -> bool:
 
 def _file_of(name: str) -> str | None:
     file: Any = getattr(sys.modules[name], "__file__", None)
-    return str(Path(file).resolve()) if isinstance(file, str) else None
+    return file if isinstance(file, str) else None
 
 
 def _serve(connection: socket.socket) -> list[int] | None:

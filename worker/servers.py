@@ -11,10 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from worker.requests import ForkRequest, receive, send
+from worker.stamps import Stamp, stamp
 
 _START_SECONDS = 60.0
 _FORK_SECONDS = 30.0
@@ -40,20 +40,23 @@ class ForkServer:
     """One fork server process, and the socket to it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self.forks = 0
+        self.environment = dict(environment)
+        self.packages = _stamps_of_packages()
+        self.files: dict[str, Stamp] = {}
+        """The flows' code, as it was imported."""
+        self.problems: dict[str, str] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "worker.forkserver", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=dict(environment),
+                env=self.environment,
                 # Prefect would read settings files of the folder it is started in.
                 cwd="/",
                 start_new_session=True,
             )
-        self.forks = 0
-        self.files: list[str] = []
-        self.problems: dict[str, str] = {}
         self._connection = ours
         self._connection.setblocking(False)
         self._numbers = itertools.count()
@@ -84,7 +87,7 @@ class ForkServer:
         if "refused" in answer:
             self.close()
             return str(answer["refused"])
-        self.files = answer["files"]
+        self.files = {path: (changed, size) for path, (changed, size) in answer["files"].items()}
         self.problems = answer["problems"]
         return None
 
@@ -164,7 +167,6 @@ class ForkServers:
         self._refused: set[str] = set()
         self._current: ForkServer | None = None
         self._coming: ForkServer | None = None
-        self._made_of: object = None
         self._loaded: frozenset[str] = frozenset()
         self._lock = asyncio.Lock()
         self._replacing: asyncio.Task[None] | None = None
@@ -198,6 +200,9 @@ class ForkServers:
     async def ready(self) -> ForkServer:
         """A server with the code and the environment of now; waits for one where there is none."""
         async with self._lock:
+            if self._replacing is not None and self._reason_to_replace(self._current) is not None:
+                # What is on its way may be of now.
+                await asyncio.wait([self._replacing])
             server = self._current
             reason = self._reason_to_replace(server)
             if server is None or reason is not None:
@@ -220,7 +225,11 @@ class ForkServers:
             return None
         if not server.is_alive:
             return "it died"
-        if self._made_of != self._state(server.files):
+        if (
+            server.environment != self.environment
+            or server.packages != _stamps_of_packages()
+            or any(stamp(path) != imported for path, imported in server.files.items())
+        ):
             return "the code or the environment has changed"
         return None
 
@@ -231,15 +240,16 @@ class ForkServers:
         """Starts a new server while the old one goes on forking."""
         try:
             await self._replace()
+        except (ForkServerDied, TimeoutError) as error:
+            self._logger.warning("No other fork server could be started: %r", error)
         finally:
             self._replacing = None
 
     async def _replace(self) -> ForkServer:
         old = self._current
         while True:
-            environment = dict(self.environment)
             wanted = sorted(self.preload - self._refused)
-            server = self._coming = ForkServer(environment)
+            server = self._coming = ForkServer(self.environment)
             refused = await server.start(wanted)
             if refused is None:
                 break
@@ -248,22 +258,13 @@ class ForkServers:
         for module, problem in server.problems.items():
             self._logger.warning("%s cannot be imported: %s", module, problem)
         self._loaded = frozenset(wanted)
-        self._made_of = self._state(server.files)
         self._current, self._coming = server, None
         self._logger.info("The fork server is ready with %s", ", ".join(wanted) or "Prefect alone")
         if old is not None:
             old.close()
         return server
 
-    def _state(self, files: Iterable[str]) -> object:
-        """Changes when a file of the flows, an installed package or the environment does."""
-        packages = [path for path in sys.path if path.endswith("site-packages")]
-        return ([_stamp(path) for path in (*files, *packages)], tuple(sorted(self.environment.items())))
 
-
-def _stamp(path: str) -> tuple[str, int, int]:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return (path, 0, 0)
-    return (path, found.st_mtime_ns, found.st_size)
+def _stamps_of_packages() -> list[Stamp]:
+    """Those of the folders that installed packages are in."""
+    return [stamp(path) for path in sys.path if path.endswith("site-packages")]

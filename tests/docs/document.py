@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,19 @@ class Block:
         elif how == "at the end":
             path.write_text(path.read_text(encoding="utf-8") + self.text, encoding="utf-8")
         else:
+            _wait_a_second(path)
             line = _only_line(path, piece)
             insert(path, self.text.rstrip("\n"), after=f"^{re.escape(line)}$")
             if how == "in place of":
                 path.write_text(path.read_text(encoding="utf-8").replace(f"{line}\n", "", 1), encoding="utf-8")
             else:
                 assert how == "after", f"nobody knows what {self.purpose!r} means"
+
+
+def _wait_a_second(path: Path) -> None:
+    """As whoever types does: Python takes a file of the same size and second for the one it has compiled."""
+    while int(time.time()) == int(path.stat().st_mtime):
+        time.sleep(0.05)
 
 
 def _only_line(path: Path, piece: str) -> str:
