@@ -120,6 +120,10 @@ class Attempts:
         """Whether the run has, or had, a process: one that has not can be handed back."""
         return flow_run_id in self._begun
 
+    def version(self, flow_run_id: UUID) -> str | None:
+        """The version of the run's flow, where its process does not report it."""
+        return self._begun[flow_run_id].version
+
     async def stop(self, flow_run_id: UUID, message: str, grace_seconds: float) -> None:
         """Ends a run that is not to be cancelled but must stop, and reports it Crashed with the message."""
         process = self._begun.get(flow_run_id)

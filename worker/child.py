@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import load_flow_from_flow_run
 from prefect.runner._hook_runner import HookRunner
 
-from worker import clean, shortcuts
+from worker import answers, clean, shortcuts
 from worker.engine import code_of, finish
 from worker.engine import run as run_in_engine
 from worker.requests import ForkRequest
@@ -87,7 +87,11 @@ def _engine(request: ForkRequest) -> None:
     # The runner's token must not reach a subprocess of the flow.
     configure_from_env()
     with engine.handle_engine_signals(UUID(request.flow_run["id"])):
-        run_in_engine(FlowRun.model_validate(request.flow_run), request.entrypoint)
+        flow_run = FlowRun.model_validate(request.flow_run)
+        answers.take_in_run(
+            flow_run, no_default_storage=request.no_default_storage, reports_version=request.reports_version
+        )
+        run_in_engine(flow_run, request.entrypoint)
 
 
 async def _hooks(request: ForkRequest) -> None:

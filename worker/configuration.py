@@ -1,6 +1,7 @@
 """What a work pool of our type lets one set, for the pool, a deployment or a single run.
 
-The variables of Prefect's process worker mean the same here, except `command`, which nothing runs.
+The variables of Prefect's process worker mean the same here, except `command`, which nothing runs. Those that
+prefect.yaml sets for pods are let pass, and do nothing: a run's memory is `memory_mb`, its time the job's own maximum.
 """
 
 from __future__ import annotations
@@ -24,13 +25,22 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 
-def _without_command(schema: dict[str, Any]) -> None:
-    """Takes from the pool's form the command that every other worker type has."""
+def _lean(schema: dict[str, Any]) -> None:
+    """Takes from the pool's form the command that every other worker type has, and what makes it dear to check.
+
+    Prefect checks the form itself, twice, and each default against all of it whenever a run is created: half of what
+    that costs. It lets a variable that has a default be null, also where the form does not say so.
+    """
     schema["properties"].pop("command", None)
+    for variable in schema["properties"].values():
+        kinds = [kind for kind in variable.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1 and "default" in variable:
+            del variable["anyOf"]
+            variable.update(kinds[0])
 
 
 class ForkVariables(BaseVariables):
-    model_config = ConfigDict(json_schema_extra=_without_command)
+    model_config = ConfigDict(json_schema_extra=_lean)
 
     stream_output: bool = Field(default=True, description="Copy what runs print to the worker's own output.")
     working_dir: Path | None = Field(
@@ -48,14 +58,6 @@ class ForkVariables(BaseVariables):
     max_open_files: int | None = Field(default=512, ge=32, description="Files each process of a run may have open.")
     grace_seconds: float = Field(
         default=10, ge=0, le=600, description="How long after SIGTERM a cancelled run is killed, in seconds."
-    )
-    # prefect.yaml sets these for the cluster's pool, which has pods; it registers with this one unchanged.
-    cpu_request: str | None = Field(default=None, title="CPU Request", description="Of a pod; here it does nothing.")
-    cpu_limit: str | None = Field(default=None, title="CPU Limit", description="Of a pod; here it does nothing.")
-    memory_request: str | None = Field(default=None, description="Of a pod; here it does nothing.")
-    memory_limit: str | None = Field(default=None, description="Of a pod; here memory_mb is the limit.")
-    active_deadline_seconds: int | None = Field(
-        default=None, ge=1, description="Of a pod; here a job's own maximum run time ends it."
     )
 
 

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,20 @@ def _preload(connection: socket.socket, modules: Iterable[str]) -> list[str]:
                 sys.exit(1)
     ours = [name for name in set(sys.modules) - before if _is_ours(name)]
     files = {str(Path(file).resolve()): noted.get(file) or stamp(file) for name in ours if (file := _file_of(name))}
-    send(connection, {"ready": os.getpid(), "seconds": time.monotonic() - began, "files": files, "problems": problems})
+    versions = dict(_versions(modules))
+    facts = {"seconds": time.monotonic() - began, "files": files, "problems": problems, "versions": versions}
+    send(connection, {"ready": os.getpid(), **facts})
     return ours
+
+
+def _versions(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The flows in these modules by their entrypoints, with their versions."""
+    from prefect import Flow  # noqa: PLC0415  # imported by now, with the standard streams replaced
+
+    for module in modules:
+        for name, value in vars(sys.modules.get(module, object)).items():
+            if isinstance(value, Flow) and value.version is not None:
+                yield f"{module}.{name}", value.version
 
 
 def _threads() -> int:

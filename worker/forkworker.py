@@ -23,7 +23,7 @@ from prefect.exceptions import InfrastructureNotFound, ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.base import BaseWorker
 
-from worker import csrf
+from worker import csrf, storage
 from worker.attempts import Attempts
 from worker.cgroups import Controllers
 from worker.clean import PR_SET_CHILD_SUBREAPER, prctl
@@ -56,6 +56,7 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
         self.strays = Strays(self._known_processes)
         self.lifecycle = Lifecycle(self)
         self.controllers = Controllers()
+        self._launcher: Launcher | None = None
         self._attempts: Attempts | None = None
         self._flows: dict[UUID, Flow] = {}
         self._details: set[asyncio.Task[None]] = set()
@@ -75,6 +76,8 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
             self._logger.info(line)
         self._attempts = await self._exit_stack.enter_async_context(Attempts(self.client, launcher, self._logger))
         self._exit_stack.callback(self.servers.close)
+        self._launcher = launcher
+        await self._ask_for_storage()
         self.servers.preload |= {name for name in self.settings.preload.split(",") if name}
         self.servers.environment = self._server_environment()
 
@@ -109,6 +112,15 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
 
     async def _setup_cancellation_observer(self) -> None:
         """Nothing: `Attempts` hears of cancels from the moment a run is taken on to its end."""
+
+    async def _sync_and_initialize(self) -> None:
+        await super()._sync_and_initialize()
+        await self._ask_for_storage()
+
+    async def _ask_for_storage(self) -> None:
+        """Anew with each heartbeat: an operator may give the server a storage at any time."""
+        if self._launcher is not None:
+            self._launcher.no_default_storage = not await storage.has_default(self.client)
 
     def _record_work_pool_snapshot(self, work_pool: WorkPool) -> None:
         super()._record_work_pool_snapshot(work_pool)
@@ -215,7 +227,8 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
             attempt = self.attempts.begin(order)
             pid = await group.start(attempt.run)
             task_status.started(pid)
-            self._in_background(self._add_details(order.flow_run, pid))
+            version = self.attempts.version(order.flow_run.id)
+            self._in_background(self._add_details(order.flow_run, pid, version))
         await self.attempts.settled(order.flow_run.id)
         result = ForkResult(identifier=str(pid), status_code=attempt.status_code)
         self._emit_flow_run_executed_event(result, order.configuration, submitted)
@@ -226,10 +239,10 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
         await self.client.set_flow_run_state(flow_run.id, Scheduled(message="Handed back: the worker is ending."))
         self.get_flow_run_logger(flow_run).info("Handed back '%s': the worker is ending", flow_run.name)
 
-    async def _add_details(self, flow_run: FlowRun, pid: int) -> None:
+    async def _add_details(self, flow_run: FlowRun, pid: int, version: str | None) -> None:
         await asyncio.sleep(_DETAILS_AFTER_SECONDS)
         try:
-            await self.client.update_flow_run(flow_run.id, infrastructure_pid=str(pid))
+            await self.client.update_flow_run(flow_run.id, flow_version=version, infrastructure_pid=str(pid))
             await self._give_worker_labels_to_flow_run(flow_run.id)
         except (httpx.HTTPError, ObjectNotFound) as error:
             self._logger.debug("Flow run '%s' goes without labels: %s", flow_run.id, error)

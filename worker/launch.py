@@ -54,6 +54,8 @@ class Launcher:
     def __init__(self, servers: ForkServers, controllers: Controllers, user: str | None) -> None:
         self.started: Callable[[Order, RunProcess], None] = lambda _order, _process: None
         """Told of every process."""
+        self.no_default_storage = False
+        """What is known of the server; see ForkRequest."""
         self._servers = servers
         self._controllers = controllers
         self._user = user
@@ -91,6 +93,7 @@ class Launcher:
             user=self._user,
             entrypoint=order.entrypoint,
             state=order.state,
+            no_default_storage=self.no_default_storage,
         )
         try:
             forked = await self._servers.fork(request, output.stdout, output.stderr)

@@ -24,6 +24,7 @@ class RunProcess:
 
     def __init__(self, forked: Forked, groups: RunGroups, grace_seconds: float) -> None:
         self.pid = forked.pid
+        self.version = forked.version
         self.returncode: int | None = None
         self.groups = groups
         self.grace_seconds = grace_seconds

@@ -45,6 +45,10 @@ class ForkRequest:
     """Module path of the flow. None: the child asks Prefect where the flow is."""
     state: dict[str, Any] | None = field(default=None)
     """The state that the hooks are run for."""
+    no_default_storage: bool = False
+    """Whether the worker knows that the server has none for results."""
+    reports_version: bool = True
+    """Whether the run has to tell Prefect its flow's version; False: the worker does."""
 
     def to_memory_file(self) -> int:
         """A descriptor to read the request from; the caller closes it."""

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.requests import ForkRequest, receive, send
@@ -34,6 +34,8 @@ class Forked:
 
     pid: int
     descriptor: int
+    version: str | None = None
+    """The flow's, where the fork server knows it; the run does not report it then."""
 
 
 class ForkServer:
@@ -46,6 +48,8 @@ class ForkServer:
         self.files: dict[str, Stamp] = {}
         """The flows' code, as it was imported."""
         self.problems: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+        """Those of the flows, by their entrypoints."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -89,6 +93,7 @@ class ForkServer:
             return str(answer["refused"])
         self.files = {path: (changed, size) for path, (changed, size) in answer["files"].items()}
         self.problems = answer["problems"]
+        self.versions = answer["versions"]
         return None
 
     async def fork(self, request: ForkRequest, stdout: int, stderr: int) -> Forked:
@@ -99,7 +104,8 @@ class ForkServer:
         number = next(self._numbers)
         answer: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        payload = request.to_memory_file()
+        version = self.versions.get(request.entrypoint or "")
+        payload = replace(request, reports_version=version is None).to_memory_file()
         waits, begin = os.pipe()
         try:
             send(self._connection, {"id": number}, [payload, stdout, stderr, waits])
@@ -110,7 +116,7 @@ class ForkServer:
             self.close()
             raise ForkServerDied(f"the fork server does not answer: {error!r}") from error
         else:
-            return forked
+            return replace(forked, version=version)
         finally:
             self._waiting.pop(number, None)
             for descriptor in (payload, waits, begin):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 from prefect._internal import control_listener
 
 
@@ -43,6 +43,7 @@ control_listener.start = _connect_late
 def seen() -> dict[str, Any]:
     return {
         "at": time.time(),
+        "run_count": runtime.flow_run.run_count,
         "pid": os.getpid(),
         "group": os.getpgrp(),
         "random": random.random(),
