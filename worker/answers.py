@@ -22,7 +22,7 @@ def take_in_run(flow_run: FlowRun, *, no_default_storage: bool, reports_version:
         _no_default_storage()
     if not reports_version:
         _first(flow_run, "update_flow_run", _is_the_version, None)
-    _first(flow_run, "read_flow_run", lambda **_: _has_begun(flow_run), lambda: _as_it_is_now(flow_run))
+    _first(flow_run, "read_flow_run", lambda **_: _runs_first(flow_run), lambda: _as_it_is_now(flow_run))
 
 
 def _no_default_storage() -> None:
@@ -43,15 +43,16 @@ def _is_the_version(**options: Any) -> bool:
     return not (policy.retries or policy.retry_delay)
 
 
-def _has_begun(flow_run: FlowRun) -> bool:
-    return flow_run.state is not None and flow_run.state.is_running()
+def _runs_first(flow_run: FlowRun) -> bool:
+    """Whether it is running, for the first time: what Prefect makes of a second one only Prefect knows."""
+    return flow_run.run_count == 0 and flow_run.state is not None and flow_run.state.is_running()
 
 
 def _as_it_is_now(flow_run: FlowRun) -> FlowRun:
     """The run with what Prefect has noted of it when it accepted that it is running."""
     assert flow_run.state is not None  # noqa: S101  # it is running
-    began = flow_run.start_time or flow_run.state.timestamp
-    return flow_run.model_copy(update={"run_count": flow_run.run_count + 1, "start_time": began})
+    noted = {"run_count": 1, "start_time": flow_run.state.timestamp, "state_id": flow_run.state.id}
+    return flow_run.model_copy(update={**noted, "next_scheduled_start_time": None})
 
 
 def _first(flow_run: FlowRun, name: str, applies: Callable[..., bool], answer: Callable[[], Any] | None) -> None:

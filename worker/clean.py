@@ -99,24 +99,28 @@ def become_user(name: str, working_dir: str, environment: dict[str, str]) -> Non
     environment["PREFECT_HOME"] = os.path.join(working_dir, ".prefect")  # noqa: PTH118
 
 
+def changed_for_modules(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """The variables that differ and may have been looked at when a module was imported."""
+    differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    return {name for name in differing if not name.startswith(_OF_NO_MODULE)}
+
+
 def environment(wanted: Mapping[str, str], *, forget: Iterable[str]) -> None:
     """The run's environment, and nothing that was made from another one.
 
     Modules of the flows that were imported under a different environment are forgotten, and imported again when the
     run asks for them. Prefect's settings and logging are made anew when a variable of theirs differs.
     """
-    before = {name: value for name, value in os.environ.items() if not name.startswith(_OF_NO_MODULE)}
-    after = {name: value for name, value in wanted.items() if not name.startswith(_OF_NO_MODULE)}
+    changed = changed_for_modules(os.environ, wanted)
     mark = {name: os.environ[name] for name in (MARK_VARIABLE,) if name in os.environ}
     os.environ.clear()
     os.environ.update({**wanted, **mark})
-    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     if not changed:
         return
     if "TZ" in changed:
         time.tzset()
     if "PYTHONPATH" in changed:
-        added = [entry for entry in after.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        added = [entry for entry in wanted.get("PYTHONPATH", "").split(os.pathsep) if entry]
         sys.path[:0] = [entry for entry in added if entry not in sys.path]
     for name in forget:
         sys.modules.pop(name, None)

@@ -29,7 +29,7 @@ def _lean(schema: dict[str, Any]) -> None:
     """Takes from the pool's form the command that every other worker type has, and what makes it dear to check.
 
     Prefect checks the form itself, twice, and each default against all of it whenever a run is created: half of what
-    that costs. It lets a variable that has a default be null, also where the form does not say so.
+    that costs. It lets a variable that need not be there be null, also where the form does not say so.
     """
     schema["properties"].pop("command", None)
     for variable in schema["properties"].values():
@@ -37,6 +37,8 @@ def _lean(schema: dict[str, Any]) -> None:
         if len(kinds) == 1 and "default" in variable:
             del variable["anyOf"]
             variable.update(kinds[0])
+            if variable["default"] is None:
+                del variable["default"]
 
 
 class ForkVariables(BaseVariables):

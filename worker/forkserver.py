@@ -87,7 +87,7 @@ def _versions(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     for module in modules:
         for name, value in vars(sys.modules.get(module, object)).items():
-            if isinstance(value, Flow) and value.version is not None:
+            if issubclass(type(value), Flow) and isinstance(value.version, str):
                 yield f"{module}.{name}", value.version
 
 

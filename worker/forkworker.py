@@ -114,8 +114,10 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
         """Nothing: `Attempts` hears of cancels from the moment a run is taken on to its end."""
 
     async def _sync_and_initialize(self) -> None:
-        await super()._sync_and_initialize()
-        await self._ask_for_storage()
+        try:
+            await super()._sync_and_initialize()
+        finally:
+            await self._ask_for_storage()
 
     async def _ask_for_storage(self) -> None:
         """Anew with each heartbeat: an operator may give the server a storage at any time."""
@@ -177,6 +179,8 @@ class ForkWorker(BaseWorker[ForkConfiguration, ForkVariables, ForkResult]):
         )
         if not is_ours:
             return None
+        # What is handed out lacks them, and events of the run are about them.
+        flow_run.work_pool_id, flow_run.work_pool_name = self.work_pool.id, self.work_pool.name
         if flow_run.deployment_id is not None and deployment is None:
             message = f"Deployment {flow_run.deployment_id} no longer exists, cancelled run."
             await self._mark_flow_run_as_cancelled(flow_run, {"message": message})

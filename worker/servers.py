@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from worker.clean import changed_for_modules
 from worker.requests import ForkRequest, receive, send
 from worker.stamps import Stamp, stamp
 
@@ -104,7 +105,8 @@ class ForkServer:
         number = next(self._numbers)
         answer: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        version = self.versions.get(request.entrypoint or "")
+        # A run under another environment imports the flow anew, which may make another version of it.
+        version = self.versions.get(request.entrypoint or "") if self._is_imported_for(request) else None
         payload = replace(request, reports_version=version is None).to_memory_file()
         waits, begin = os.pipe()
         try:
@@ -121,6 +123,9 @@ class ForkServer:
             self._waiting.pop(number, None)
             for descriptor in (payload, waits, begin):
                 os.close(descriptor)
+
+    def _is_imported_for(self, request: ForkRequest) -> bool:
+        return not changed_for_modules(self.environment, request.environment)
 
     def close(self) -> None:
         """Lets it end. What it has forked goes on."""
@@ -206,11 +211,12 @@ class ForkServers:
     async def ready(self) -> ForkServer:
         """A server with the code and the environment of now; waits for one where there is none."""
         async with self._lock:
-            if self._replacing is not None and self._reason_to_replace(self._current) is not None:
+            reason = self._reason_to_replace(self._current)
+            if reason is not None and self._replacing is not None:
                 # What is on its way may be of now.
                 await asyncio.wait([self._replacing])
+                reason = self._reason_to_replace(self._current)
             server = self._current
-            reason = self._reason_to_replace(server)
             if server is None or reason is not None:
                 if server is not None:
                     self._logger.info("Restarting the fork server: %s", reason)

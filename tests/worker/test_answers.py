@@ -59,24 +59,25 @@ def take(flow_run: FlowRun, **known: bool) -> tuple[Any, Any]:
 
 
 async def test_a_running_run_is_read_from_memory_once(asked: list[str]) -> None:
-    flow_run = run(run_count=1)
+    flow_run = run(next_scheduled_start_time=Running().timestamp)
     client, _ = take(flow_run)
     assert await client.read_flow_run(flow_run.id) == "Prefect's"  # not running yet
     flow_run.state = Running()
     found = await client.read_flow_run(flow_run.id)
-    assert (found.id, found.run_count, found.start_time) == (flow_run.id, 2, flow_run.state.timestamp)
+    assert (found.id, found.run_count, found.start_time) == (flow_run.id, 1, flow_run.state.timestamp)
+    assert (found.state_id, found.next_scheduled_start_time) == (flow_run.state.id, None)
     assert found.state is flow_run.state
     assert await client.read_flow_run(flow_run.id) == "Prefect's"
     assert len(asked) == 2
 
 
-def test_a_run_that_began_before_keeps_its_start(asked: list[str]) -> None:
-    began = Running().timestamp
-    flow_run = run(run_count=1, start_time=began)
+def test_a_run_that_began_before_is_read_from_prefect(asked: list[str]) -> None:
+    """One that was suspended and goes on has the same count, one that is tried again a higher one."""
+    flow_run = run(run_count=1, start_time=Running().timestamp)
     _, sync = take(flow_run)
     flow_run.state = Running()
-    assert sync.read_flow_run(flow_run.id).start_time == began
-    assert asked == []
+    assert sync.read_flow_run(flow_run.id) == "Prefect's"
+    assert asked == ["read_flow_run"]
 
 
 async def test_another_run_is_asked_for(asked: list[str]) -> None:
@@ -166,13 +167,20 @@ async def test_a_run_is_noted_in_prefect_as_ever(
     monkeypatch.undo()
     begun = await shared.trigger(flows.succeed, folder=tmp_path)
     assert (await shared.end(begun)).is_completed()
-    assert (await told(tmp_path, "seen"))["run_count"] == 1
+    seen = await told(tmp_path, "seen")
+    assert (seen["run_count"], seen["pool"]) == (1, shared.pool)
 
     async def is_noted() -> bool:
         found = await shared.client.read_flow_run(begun.id)
-        return (found.flow_version, found.run_count) == (
-            flows.succeed.version,
-            1,
-        ) and found.infrastructure_pid is not None
+        return found.flow_version == flows.succeed.version and bool(found.infrastructure_pid)
 
     await until(is_noted, 10, "Prefect has the flow's version")
+
+
+async def test_a_run_under_another_environment_tells_its_version_itself(
+    shared: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    begun = await shared.trigger(flows.tell_version, {"env": {"OWN_VERSION": "mine"}}, folder=tmp_path)
+    assert (await shared.end(begun)).is_completed()
+    assert (await shared.client.read_flow_run(begun.id)).flow_version == "mine"

@@ -53,3 +53,11 @@ def test_nothing_has_more_alternatives_than_it_needs() -> None:
     assert form["memory_mb"]["type"] == "integer"
     assert form["memory_mb"]["default"] == 1024
     assert "cpu_limit" not in form
+
+
+async def test_what_a_pool_requires_of_its_own_is_still_required() -> None:
+    template = ForkWorker.get_default_base_job_template()
+    template["variables"]["properties"]["tenant"] = {"type": "string"}
+    template["variables"]["required"] = ["tenant"]
+    with pytest.raises(ValidationError, match="tenant"):
+        await _validate_work_pool_job_variables(None, "a pool", template, {}, ignore_required=False)  # type: ignore[arg-type]

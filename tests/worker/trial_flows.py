@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from prefect import flow, get_run_logger, runtime
 from prefect._internal import control_listener
+from prefect.context import FlowRunContext
 
 
 def tell(folder: str, name: str, **facts: Any) -> None:
@@ -44,6 +45,7 @@ def seen() -> dict[str, Any]:
     return {
         "at": time.time(),
         "run_count": runtime.flow_run.run_count,
+        "pool": context.flow_run.work_pool_name if (context := FlowRunContext.get()) and context.flow_run else None,
         "pid": os.getpid(),
         "group": os.getpgrp(),
         "random": random.random(),
@@ -65,6 +67,11 @@ def succeed(folder: str, name: str = "seen") -> None:
     get_run_logger().info("hello from the log")
     print("hello from stdout")
     tell(folder, name, **seen())
+
+
+@flow(version=os.environ.get("OWN_VERSION", "usual"))
+def tell_version(folder: str) -> None:
+    tell(folder, "seen")
 
 
 @flow
