@@ -341,7 +341,8 @@ class Reconciler:
         self._odd.pop(flow_run_id, None)
         logger.info("Flow run put right: %s instead of %s", wanted.type.value, found.type.value, extra=_ids(job))
         if audited:
-            await scheduled_jobs.note_put_right(job, {"found": found.type.value, "set": wanted.type.value})
+            details = {"found": found.type.value, "set": wanted.type.value, "stateId": str(found.id)}
+            await scheduled_jobs.note_put_right(job, details)
 
     def _is_odd_long_enough(self, flow_run_id: UUID, what: object, seconds: float) -> bool:
         """Whether the same disagreement has been seen for that long."""

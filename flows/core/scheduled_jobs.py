@@ -440,7 +440,7 @@ async def close_run(job_id: UUID, flow_run_id: UUID) -> None:
 
 
 async def note_put_right(job: Job, details: dict[str, Any]) -> None:
-    """Audits a state that somebody changed in Prefect and that was put right."""
+    """Audits a state that somebody changed in Prefect and that was put right; once, by its `stateId` in `details`."""
     await database.rpc("note_put_right", id=str(job.id), job_type=job.job_type, details=details)
 
 
